@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
+/*
+ * cvmm mem: guest memory.
+ *
+ * A struct cvmm_mem is an immutable, reference-counted, sorted set of regions. Changing the map makes
+ * a new one; readers keep theirs for as long as they hold a reference. A struct cvmm_mem_space is the
+ * place where the current map is published.
+ *
+ * Every address and length that reaches this interface may come from a guest: all sums are checked,
+ * and what is not wholly inside RAM fails with -EFAULT.
+ *
+ * Host pointers and iovecs that this interface hands out are valid while the caller holds a
+ * reference to the map they came from.
+ *
+ * Unstable (0.x): names and layouts may change between releases.
+ */
+#ifndef CVMM_MEM_H
+#define CVMM_MEM_H
+
+#include <cvmm/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A guest-physical address: neither a pointer nor an integer. */
+typedef struct {
+	uint64_t addr;
+} cvmm_gpa;
+
+static inline cvmm_gpa cvmm_gpa_from(uint64_t addr)
+{
+	return (cvmm_gpa){ addr };
+}
+
+/* Unchecked sum, wraps: only for addresses whose range was checked before. */
+static inline cvmm_gpa cvmm_gpa_add(cvmm_gpa gpa, uint64_t offset)
+{
+	return (cvmm_gpa){ gpa.addr + offset };
+}
+
+/* What an access does, from the device's side. */
+enum cvmm_access {
+	CVMM_ACCESS_READ = 1,
+	CVMM_ACCESS_WRITE = 2,
+	CVMM_ACCESS_READ_WRITE = 3,
+};
+
+enum cvmm_mem_kind {
+	CVMM_MEM_ANONYMOUS, /* private anonymous memory */
+	CVMM_MEM_MEMFD,	    /* shared memory in a memfd that the region creates and owns */
+	CVMM_MEM_FILE,	    /* shared mapping of a caller's file */
+	CVMM_MEM_HUGETLB,   /* memfd of huge pages, see hugetlb_log2 */
+	CVMM_MEM_EXTERNAL,  /* the caller's memory; never unmapped by us */
+};
+
+#define CVMM_MEM_REGIONS_MAX 512
+
+/**
+ * struct cvmm_mem_config - one region of guest RAM
+ * @gpa: first guest-physical address; page-aligned
+ * @len_bytes: size, page-aligned, not 0; gpa + len must not exceed 2^64
+ * @kind: backing, see enum cvmm_mem_kind
+ * @access: what devices may do; CVMM_ACCESS_READ_WRITE for RAM
+ * @fd: CVMM_MEM_FILE: file to map, duplicated (the caller keeps its own); otherwise ignored
+ * @fd_offset: CVMM_MEM_FILE: page-aligned offset of the region's first byte
+ * @host: CVMM_MEM_EXTERNAL: page-aligned address of at least @len_bytes
+ * @hugetlb_log2: CVMM_MEM_HUGETLB: log2 of the page size (21 or 30), 0 for the system's default
+ */
+struct cvmm_mem_config {
+	cvmm_gpa gpa;
+	uint64_t len_bytes;
+	enum cvmm_mem_kind kind;
+	enum cvmm_access access;
+	int fd;
+	uint64_t fd_offset;
+	void *host;
+	unsigned int hugetlb_log2;
+};
+
+/**
+ * struct cvmm_mem_region - one mapped region, read-only for callers
+ * @host: where [gpa, gpa + len_bytes) is mapped in this process
+ * @fd: descriptor to share with other processes, or -1; owned by the region
+ */
+struct cvmm_mem_region {
+	uint64_t gpa;
+	uint64_t len_bytes;
+	uint8_t *host;
+	enum cvmm_access access;
+	enum cvmm_mem_kind kind;
+	int fd;
+	uint64_t fd_offset;
+};
+
+struct cvmm_mem;
+
+/**
+ * cvmm_mem_create() - map regions and make a memory map of them
+ * @configs: @count regions in any order; must not overlap
+ * @ret_mem: the new map, with one reference that the caller owns
+ *
+ * Return: 0; -EINVAL for a bad region; -EEXIST for overlap; -E2BIG above CVMM_MEM_REGIONS_MAX; or what
+ * the mapping failed with. On failure nothing stays mapped.
+ */
+CVMM_API int cvmm_mem_create(const struct cvmm_mem_config *configs, size_t count,
+			     struct cvmm_mem **ret_mem, struct cvmm_error *err);
+
+/* As @mem plus one region; @mem is unchanged and shares its regions with the new map. */
+CVMM_API int cvmm_mem_insert(struct cvmm_mem *mem, const struct cvmm_mem_config *config,
+			     struct cvmm_mem **ret_mem, struct cvmm_error *err);
+
+/* As @mem without the region that is exactly [gpa, gpa + len). -ENOENT if there is none. */
+CVMM_API int cvmm_mem_remove(struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len_bytes,
+			     struct cvmm_mem **ret_mem, struct cvmm_error *err);
+
+/* Any thread. The last unref unmaps regions that no other map shares. NULL is allowed for unref. */
+CVMM_API struct cvmm_mem *cvmm_mem_ref(struct cvmm_mem *mem);
+CVMM_API struct cvmm_mem *cvmm_mem_unref(struct cvmm_mem *mem); /* returns NULL */
+
+CVMM_API size_t cvmm_mem_region_count(const struct cvmm_mem *mem);
+
+/* The region with index @i in address order, or NULL. Valid while @mem is held. */
+CVMM_API const struct cvmm_mem_region *cvmm_mem_region_at(const struct cvmm_mem *mem, size_t i);
+
+/* The region that holds @gpa, or NULL. */
+CVMM_API const struct cvmm_mem_region *cvmm_mem_region_find(const struct cvmm_mem *mem,
+							    cvmm_gpa gpa);
+
+/* ---- the door: every device access goes through these ---------------------------------------- */
+
+/**
+ * cvmm_mem_check() - whether every byte of a range is RAM with the access wanted
+ *
+ * An empty range is fine anywhere. Return: 0 or -EFAULT.
+ */
+CVMM_API int cvmm_mem_check(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len,
+			    enum cvmm_access access);
+
+/**
+ * cvmm_mem_read() - copy guest bytes into host memory, once
+ * @gpa: guest-physical address (guest-controlled)
+ * @dst: @len bytes
+ * @len: bytes, 0 allowed (guest-controlled)
+ *
+ * May cross regions. An aligned access of 1, 2, 4 or 8 bytes is a single one; a longer copy is not
+ * atomic. Return: 0; -EFAULT if any byte is outside readable RAM (then @dst is unspecified).
+ * Context: any thread, never blocks (page faults aside). Owner: @mem must be held.
+ */
+CVMM_API int cvmm_mem_read(const struct cvmm_mem *mem, cvmm_gpa gpa, void *dst, size_t len);
+
+/* The other direction; on -EFAULT no byte was written. */
+CVMM_API int cvmm_mem_write(const struct cvmm_mem *mem, cvmm_gpa gpa, const void *src, size_t len);
+
+/* Fill with one byte value; on -EFAULT nothing was written. */
+CVMM_API int cvmm_mem_fill(const struct cvmm_mem *mem, cvmm_gpa gpa, uint8_t value, uint64_t len);
+
+/**
+ * cvmm_mem_span() - a guest range as a list of host pieces
+ * @iov: room for @iov_max pieces
+ * @ret_count: pieces used; one for each region that the range touches, none for @len 0
+ *
+ * Return: 0; -EFAULT if any byte lacks @access; -ENOBUFS if @iov_max is too small.
+ */
+CVMM_API int cvmm_mem_span(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len,
+			   enum cvmm_access access, struct iovec *iov, size_t iov_max,
+			   size_t *ret_count);
+
+/**
+ * cvmm_mem_ptr() - host address of a range that lies in one region
+ *
+ * For rings and other structures that are translated once. Return: NULL if any byte lacks @access
+ * or the range crosses into another region.
+ */
+CVMM_API void *cvmm_mem_ptr(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len,
+			    enum cvmm_access access);
+
+/*
+ * Atomic little-endian accesses with a memory order (__ATOMIC_RELAXED, _ACQUIRE, _RELEASE,
+ * _SEQ_CST). -EINVAL if @gpa is not a multiple of the size.
+ */
+CVMM_API int cvmm_mem_load_u16(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint16_t *ret);
+CVMM_API int cvmm_mem_load_u32(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint32_t *ret);
+CVMM_API int cvmm_mem_load_u64(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint64_t *ret);
+CVMM_API int cvmm_mem_store_u16(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint16_t v);
+CVMM_API int cvmm_mem_store_u32(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint32_t v);
+CVMM_API int cvmm_mem_store_u64(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint64_t v);
+
+/**
+ * cvmm_mem_pread() - read from a file straight into guest memory
+ *
+ * For loaders. Return: 0; -EFAULT outside RAM; -ENODATA where the file ends too early; or the
+ * read's errno.
+ */
+CVMM_API int cvmm_mem_pread(const struct cvmm_mem *mem, cvmm_gpa gpa, int fd, uint64_t offset,
+			    uint64_t len);
+
+/* ---- publishing the current map ---------------------------------------------------------------- */
+
+struct cvmm_mem_space;
+
+/* The space takes a reference of its own to @mem. */
+CVMM_API int cvmm_mem_space_create(struct cvmm_mem *mem, struct cvmm_mem_space **ret_space);
+CVMM_API void cvmm_mem_space_destroy(struct cvmm_mem_space *space);
+
+/* A new reference to the current map. Any thread. */
+CVMM_API struct cvmm_mem *cvmm_mem_space_get(struct cvmm_mem_space *space);
+
+/* Make @mem current for all later readers; earlier ones keep theirs. Any thread. */
+CVMM_API void cvmm_mem_space_publish(struct cvmm_mem_space *space, struct cvmm_mem *mem);
+
+/* Changes with every publish: a cached snapshot is current while this is what it was. Any thread. */
+CVMM_API uint64_t cvmm_mem_space_generation(const struct cvmm_mem_space *space);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* CVMM_MEM_H */

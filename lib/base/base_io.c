@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cvmm/base.h>
+
+void cvmm_close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+ssize_t cvmm_read_full(int fd, void *buf, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t got = read(fd, (char *)buf + done, len - done);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (!got)
+			break;
+		done += (size_t)got;
+	}
+	return (ssize_t)done;
+}
+
+int cvmm_write_full(int fd, const void *buf, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t put = write(fd, (const char *)buf + done, len - done);
+
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put < 0)
+			return -errno;
+		done += (size_t)put;
+	}
+	return 0;
+}
+
+ssize_t cvmm_pread_full(int fd, void *buf, size_t len, uint64_t offset)
+{
+	size_t done = 0;
+
+	if (!cvmm_range_inside(offset, len, INT64_MAX))
+		return -EOVERFLOW;
+	while (done < len) {
+		ssize_t got = pread(fd, (char *)buf + done, len - done, (off_t)(offset + done));
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (!got)
+			break;
+		done += (size_t)got;
+	}
+	return (ssize_t)done;
+}
+
+int cvmm_pwrite_full(int fd, const void *buf, size_t len, uint64_t offset)
+{
+	size_t done = 0;
+
+	if (!cvmm_range_inside(offset, len, INT64_MAX))
+		return -EOVERFLOW;
+	while (done < len) {
+		ssize_t put =
+			pwrite(fd, (const char *)buf + done, len - done, (off_t)(offset + done));
+
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put < 0)
+			return -errno;
+		done += (size_t)put;
+	}
+	return 0;
+}
+
+int cvmm_set_nonblock(int fd, bool nonblock)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	flags = nonblock ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+	return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
+}
+
+int cvmm_reopen_nonblock(int fd, int flags, int *ret_fd)
+{
+	char path[32];
+	struct stat st;
+	int new_fd = -1;
+
+	if (fstat(fd, &st))
+		return -errno;
+	if (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		new_fd = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	}
+	if (new_fd < 0)
+		new_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (new_fd < 0)
+		return -errno;
+	*ret_fd = new_fd;
+	return 0;
+}
+
+/* ---- iovecs -------------------------------------------------------------------------------- */
+
+size_t cvmm_iov_len(const struct iovec *iov, size_t count)
+{
+	size_t sum = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (__builtin_add_overflow(sum, iov[i].iov_len, &sum))
+			return SIZE_MAX;
+	return sum;
+}
+
+/* Copies between a list and a buffer; the direction is the only difference. */
+static size_t iov_copy(const struct iovec *iov, size_t count, size_t offset, char *buf, size_t len,
+		       bool to_iov)
+{
+	size_t done = 0;
+
+	for (size_t i = 0; i < count && done < len; i++) {
+		size_t piece = iov[i].iov_len;
+		char *base = iov[i].iov_base;
+
+		if (offset >= piece) {
+			offset -= piece;
+			continue;
+		}
+		base += offset;
+		piece -= offset;
+		offset = 0;
+		if (piece > len - done)
+			piece = len - done;
+		if (to_iov)
+			memcpy(base, buf + done, piece);
+		else
+			memcpy(buf + done, base, piece);
+		done += piece;
+	}
+	return done;
+}
+
+size_t cvmm_iov_copy_from(const struct iovec *iov, size_t count, size_t offset, void *dst,
+			  size_t len)
+{
+	return iov_copy(iov, count, offset, dst, len, false);
+}
+
+size_t cvmm_iov_copy_to(const struct iovec *iov, size_t count, size_t offset, const void *src,
+			size_t len)
+{
+	/* The cast is sound: with to_iov the buffer is only read. */
+	return iov_copy(iov, count, offset, (char *)(uintptr_t)src, len, true);
+}
+
+size_t cvmm_iov_slice(const struct iovec *src, size_t src_count, size_t offset, size_t len,
+		      struct iovec *dst)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < src_count && len; i++) {
+		struct iovec piece = src[i];
+
+		if (offset >= piece.iov_len) {
+			offset -= piece.iov_len;
+			continue;
+		}
+		piece.iov_base = (char *)piece.iov_base + offset;
+		piece.iov_len -= offset;
+		offset = 0;
+		if (piece.iov_len > len)
+			piece.iov_len = len;
+		len -= piece.iov_len;
+		dst[n++] = piece;
+	}
+	return n;
+}
