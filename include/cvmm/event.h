@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
+/*
+ * cvmm event: notifiers and the event loop.
+ *
+ * A loop belongs to one thread, its owner: the thread that runs it (before the first run: the one
+ * that created it). Only the owner adds, changes and removes sources. Every other thread reaches it
+ * through the mailbox: cvmm_loop_post() and cvmm_loop_call().
+ *
+ * Unstable (0.x): names and layouts may change between releases.
+ */
+#ifndef CVMM_EVENT_H
+#define CVMM_EVENT_H
+
+#include <cvmm/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- notifiers: a wake-up that can cross threads, processes and the kernel --------------------- */
+
+enum cvmm_notifier_kind {
+	CVMM_NOTIFIER_AUTO, /* eventfd where the system has it, else a pipe */
+	CVMM_NOTIFIER_EVENTFD,
+	CVMM_NOTIFIER_PIPE,
+};
+
+/**
+ * struct cvmm_notifier - a wake-up; visible so that it can live in the caller's storage
+ * @read_fd: poll this; KVM's ioeventfd and irqfd take it where it is an eventfd
+ * @write_fd: the same descriptor for an eventfd, the other end for a pipe
+ */
+struct cvmm_notifier {
+	int read_fd;
+	int write_fd;
+};
+
+#define CVMM_NOTIFIER_NONE ((struct cvmm_notifier){ -1, -1 })
+
+/* Non-blocking, close-on-exec. Return: 0 or negative errno. */
+CVMM_API int cvmm_notifier_init(struct cvmm_notifier *n, enum cvmm_notifier_kind kind);
+CVMM_API void cvmm_notifier_fini(struct cvmm_notifier *n); /* also for CVMM_NOTIFIER_NONE */
+
+/* Wake the reader; signals before the reader consumes collapse into one. Any thread, never blocks. */
+CVMM_API int cvmm_notifier_signal(const struct cvmm_notifier *n);
+
+/* Take back all signals so far. Return: true if there was one. Never blocks. */
+CVMM_API bool cvmm_notifier_consume(const struct cvmm_notifier *n);
+
+/* ---- the loop ---------------------------------------------------------------------------------- */
+
+enum cvmm_loop_backend {
+	CVMM_LOOP_AUTO, /* epoll on Linux, else poll */
+	CVMM_LOOP_EPOLL,
+	CVMM_LOOP_POLL,
+};
+
+/* Readiness, as a mask. Errors and hang-ups are reported whether asked for or not. */
+enum cvmm_event_mask {
+	CVMM_EVENT_READ = 1,
+	CVMM_EVENT_WRITE = 2,
+	CVMM_EVENT_HANGUP = 4,
+	CVMM_EVENT_ERROR = 8,
+};
+
+struct cvmm_loop;
+struct cvmm_source;
+
+CVMM_API int cvmm_loop_create(enum cvmm_loop_backend backend, struct cvmm_loop **ret_loop);
+
+/*
+ * Frees the loop with all its sources. Posted functions that did not run are dropped; callers that
+ * still wait in cvmm_loop_call() get -ECANCELED. NULL is allowed.
+ */
+CVMM_API void cvmm_loop_destroy(struct cvmm_loop *loop);
+
+/**
+ * cvmm_loop_run() - dispatch events until cvmm_loop_stop()
+ *
+ * Return: 0 after a stop, or the negative errno of the poll call. Context: makes the calling thread
+ * the owner.
+ */
+CVMM_API int cvmm_loop_run(struct cvmm_loop *loop);
+
+/**
+ * cvmm_loop_run_once() - wait for events once and dispatch them
+ * @timeout_ms: -1 waits for ever, 0 only looks
+ *
+ * Return: number of callbacks run (fds, timers, mail), 0 after a time-out, or negative errno.
+ */
+CVMM_API int cvmm_loop_run_once(struct cvmm_loop *loop, int timeout_ms);
+
+/* Make cvmm_loop_run() return after the callbacks of this round. Any thread; sticky until run returns. */
+CVMM_API void cvmm_loop_stop(struct cvmm_loop *loop);
+
+/* A descriptor for embedding this loop in another one: readable when run_once(loop, 0) has work; -ENOTSUP
+ * for the poll back-end. */
+CVMM_API int cvmm_loop_fd(const struct cvmm_loop *loop);
+
+/**
+ * cvmm_loop_add_fd() - watch a descriptor
+ * @fd: stays the caller's; must outlive the source. The same fd may have several sources. Files that the system cannot poll (regular files) count as always ready.
+ * @events: CVMM_EVENT_READ | CVMM_EVENT_WRITE, or 0 to wait for an error only
+ * @fn: called on the owner with the events that are ready. Level-triggered.
+ * @ret_source: handle for changes
+ *
+ * Return: 0 or negative errno. Context: owner, also inside callbacks.
+ */
+CVMM_API int cvmm_loop_add_fd(struct cvmm_loop *loop, int fd, unsigned int events,
+			      void (*fn)(void *ctx, int fd, unsigned int events), void *ctx,
+			      struct cvmm_source **ret_source);
+
+/*
+ * Change what an fd source waits for. With 0 a peer's hang-up is not reported either until events are
+ * asked for again, so that a source that is paused cannot spin. Context: owner.
+ */
+CVMM_API int cvmm_source_set_events(struct cvmm_source *source, unsigned int events);
+
+/**
+ * cvmm_loop_add_timer() - make a timer, not armed
+ * @fn: called on the owner after expiry
+ */
+CVMM_API int cvmm_loop_add_timer(struct cvmm_loop *loop, void (*fn)(void *ctx), void *ctx,
+				 struct cvmm_source **ret_source);
+
+/*
+ * Arm a timer @delay_ns from now, then every @interval_ns (0: once). Missed periods collapse into
+ * one call. delay 0 fires in the next round. Arming again replaces. Context: owner.
+ */
+CVMM_API int cvmm_timer_arm(struct cvmm_source *timer, uint64_t delay_ns, uint64_t interval_ns);
+CVMM_API void cvmm_timer_disarm(struct cvmm_source *timer);
+
+/*
+ * Remove a source of either kind. Its callback never runs again, not even for an event that was
+ * already fetched in this round; safe inside any callback, its own included. NULL is allowed.
+ */
+CVMM_API void cvmm_source_remove(struct cvmm_source *source);
+
+/* ---- mailbox --------------------------------------------------------------------------------- */
+
+/**
+ * cvmm_loop_post() - run a function on the owner, later
+ *
+ * Functions from one thread run in the order in which they were posted. Return: 0 or -ENOMEM.
+ * Context: any thread, never waits.
+ */
+CVMM_API int cvmm_loop_post(struct cvmm_loop *loop, void (*fn)(void *ctx), void *ctx);
+
+/**
+ * cvmm_loop_call() - run a function on the owner and wait for its result
+ *
+ * On the owner itself it runs at once, so it cannot deadlock there. From another thread it waits
+ * until the owner's loop runs it: the caller must hold no lock that a callback of the loop takes.
+ * Return: what @fn returned, or -ECANCELED if the loop was destroyed first. Context: any thread.
+ */
+CVMM_API int cvmm_loop_call(struct cvmm_loop *loop, int (*fn)(void *ctx), void *ctx);
+
+/* Whether the calling thread owns the loop. */
+CVMM_API bool cvmm_loop_is_owner(const struct cvmm_loop *loop);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* CVMM_EVENT_H */
