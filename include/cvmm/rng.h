@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
+/*
+ * cvmm rng: the entropy device (VIRTIO 1.3, 5.4).
+ *
+ * One queue. Every writable buffer is filled with random bytes, at most CVMM_RNG_REQUEST_BYTES_MAX for
+ * each; the driver is told how many it got.
+ *
+ * Unstable (0.x): names and layouts may change between releases.
+ */
+#ifndef CVMM_RNG_H
+#define CVMM_RNG_H
+
+#include <cvmm/virtio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CVMM_RNG_QUEUE_SIZE_MAX 64U
+
+/* The most random bytes that one request gets, however long its buffer is. */
+#define CVMM_RNG_REQUEST_BYTES_MAX 65536U
+
+/* In cvmm_rng_config.fd: take the bytes from getrandom(). */
+#define CVMM_RNG_GETRANDOM (-1)
+
+/**
+ * struct cvmm_rng_config - what an entropy device needs
+ * @fd: where the bytes come from: CVMM_RNG_GETRANDOM, or a readable file or device, of which the
+ *      device keeps a duplicate. A source that can block (a pipe, a hardware generator) has to be
+ *      non-blocking: while it is dry the device waits for it without holding up the loop
+ * @log: where messages go, or NULL
+ */
+struct cvmm_rng_config {
+	int fd;
+	const struct cvmm_log *log;
+};
+
+struct cvmm_rng;
+
+/**
+ * cvmm_rng_create() - make an entropy device
+ * @ret_rng: the device; give it to a transport together with cvmm_rng_ops
+ *
+ * Return: 0, -EBADF or -EINVAL for a source that cannot be read, or -ENOMEM, with a message.
+ * Context: any thread. Owner: pair with cvmm_rng_destroy().
+ */
+CVMM_API int cvmm_rng_create(const struct cvmm_rng_config *config, struct cvmm_rng **ret_rng,
+			     struct cvmm_error *err);
+
+/* After the transport that drives the device was destroyed. NULL is allowed. */
+CVMM_API void cvmm_rng_destroy(struct cvmm_rng *rng);
+
+/* The device core; its state is a struct cvmm_rng. */
+CVMM_API extern const struct cvmm_virtio_device_ops cvmm_rng_ops;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* CVMM_RNG_H */
