@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
+/* What the tests of mem share. Include after <cmocka.h>. */
+#ifndef CVMM_TEST_MEM_UTIL_H
+#define CVMM_TEST_MEM_UTIL_H
+
+#include <unistd.h>
+
+#include <cvmm/mem.h>
+
+#define G(addr) cvmm_gpa_from(addr)
+
+static inline uint64_t page_size(void)
+{
+	return (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static inline struct cvmm_mem_config ram_config(uint64_t gpa, uint64_t len)
+{
+	return (struct cvmm_mem_config){
+		.gpa = G(gpa),
+		.len_bytes = len,
+		.kind = CVMM_MEM_ANONYMOUS,
+		.access = CVMM_ACCESS_READ_WRITE,
+		.fd = -1,
+	};
+}
+
+/* A map of @count regions that must be possible. */
+static inline struct cvmm_mem *must_create(const struct cvmm_mem_config *configs, size_t count)
+{
+	struct cvmm_error err = { 0 };
+	struct cvmm_mem *mem = NULL;
+
+	if (cvmm_mem_create(configs, count, &mem, &err))
+		fail_msg("%s", err.message);
+	return mem;
+}
+
+#endif /* CVMM_TEST_MEM_UTIL_H */
