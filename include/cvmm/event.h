@@ -41,7 +41,11 @@ struct cvmm_notifier {
 CVMM_API int cvmm_notifier_init(struct cvmm_notifier *n, enum cvmm_notifier_kind kind);
 CVMM_API void cvmm_notifier_fini(struct cvmm_notifier *n); /* also for CVMM_NOTIFIER_NONE */
 
-/* Wake the reader; signals before the reader consumes collapse into one. Any thread, never blocks. */
+/*
+ * Wake the reader; signals before the reader consumes collapse into one. Any thread, never blocks.
+ * A pipe whose reading end a peer has closed raises SIGPIPE: programs that signal descriptors from
+ * peers ignore that signal, and get -EPIPE. Return: 0 or negative errno.
+ */
 CVMM_API int cvmm_notifier_signal(const struct cvmm_notifier *n);
 
 /* Take back all signals so far. Return: true if there was one. Never blocks. */
@@ -78,7 +82,7 @@ CVMM_API void cvmm_loop_destroy(struct cvmm_loop *loop);
  * cvmm_loop_run() - dispatch events until cvmm_loop_stop()
  *
  * Return: 0 after a stop, or the negative errno of the poll call. Context: makes the calling thread
- * the owner.
+ * the owner. -EBUSY inside a callback of this loop.
  */
 CVMM_API int cvmm_loop_run(struct cvmm_loop *loop);
 
@@ -86,21 +90,32 @@ CVMM_API int cvmm_loop_run(struct cvmm_loop *loop);
  * cvmm_loop_run_once() - wait for events once and dispatch them
  * @timeout_ms: -1 waits for ever, 0 only looks
  *
- * Return: number of callbacks run (fds, timers, mail), 0 after a time-out, or negative errno.
+ * Return: number of callbacks run (fds, timers, mail), or negative errno (-EBUSY inside a callback
+ * of this loop). 0 after a time-out, and also when a signal, cvmm_loop_stop() or a wake-up without
+ * work ended the wait early. Context: makes the calling thread the owner.
  */
 CVMM_API int cvmm_loop_run_once(struct cvmm_loop *loop, int timeout_ms);
 
-/* Make cvmm_loop_run() return after the callbacks of this round. Any thread; sticky until run returns. */
+/*
+ * Make cvmm_loop_run() return after the callbacks of this round; sticky until run returns. To stop
+ * only after what was posted before, post a function that calls it. Context: any thread, but no
+ * signal handler.
+ */
 CVMM_API void cvmm_loop_stop(struct cvmm_loop *loop);
 
-/* A descriptor for embedding this loop in another one: readable when run_once(loop, 0) has work; -ENOTSUP
- * for the poll back-end. */
-CVMM_API int cvmm_loop_fd(const struct cvmm_loop *loop);
+/*
+ * A descriptor for embedding this loop in another one: readable when run_once(loop, 0) has work,
+ * timers included. Return: the loop's descriptor, or negative errno; -ENOTSUP for the poll back-end.
+ * Context: owner.
+ */
+CVMM_API int cvmm_loop_fd(struct cvmm_loop *loop);
 
 /**
  * cvmm_loop_add_fd() - watch a descriptor
- * @fd: stays the caller's; must outlive the source. The same fd may have several sources. Files that the system cannot poll (regular files) count as always ready.
- * @events: CVMM_EVENT_READ | CVMM_EVENT_WRITE, or 0 to wait for an error only
+ * @fd: stays the caller's; must outlive the source. The same fd may have several sources. Files
+ *	that the system cannot poll (regular files) count as always ready.
+ * @events: CVMM_EVENT_READ | CVMM_EVENT_WRITE, or 0 to wait for an error only (see
+ *	cvmm_source_set_events())
  * @fn: called on the owner with the events that are ready. Level-triggered.
  * @ret_source: handle for changes
  *
@@ -112,7 +127,8 @@ CVMM_API int cvmm_loop_add_fd(struct cvmm_loop *loop, int fd, unsigned int event
 
 /*
  * Change what an fd source waits for. With 0 a peer's hang-up is not reported either until events are
- * asked for again, so that a source that is paused cannot spin. Context: owner.
+ * asked for again, and an error once only, so that a source that is paused cannot spin. Return: 0 or
+ * negative errno. Context: owner.
  */
 CVMM_API int cvmm_source_set_events(struct cvmm_source *source, unsigned int events);
 
@@ -125,7 +141,8 @@ CVMM_API int cvmm_loop_add_timer(struct cvmm_loop *loop, void (*fn)(void *ctx), 
 
 /*
  * Arm a timer @delay_ns from now, then every @interval_ns (0: once). Missed periods collapse into
- * one call. delay 0 fires in the next round. Arming again replaces. Context: owner.
+ * one call. delay 0 fires in the next round. Arming again replaces. Delays are waited for in whole
+ * milliseconds, rounded up. Return: 0, or -EINVAL for a source that is no timer. Context: owner.
  */
 CVMM_API int cvmm_timer_arm(struct cvmm_source *timer, uint64_t delay_ns, uint64_t interval_ns);
 CVMM_API void cvmm_timer_disarm(struct cvmm_source *timer);
@@ -157,6 +174,14 @@ CVMM_API int cvmm_loop_call(struct cvmm_loop *loop, int (*fn)(void *ctx), void *
 
 /* Whether the calling thread owns the loop. */
 CVMM_API bool cvmm_loop_is_owner(const struct cvmm_loop *loop);
+
+/**
+ * cvmm_loop_disown() - give up ownership, before another thread is started to run the loop
+ *
+ * Until that thread runs it, nobody owns the loop: cvmm_loop_call() waits for the new owner, where
+ * it would still run its function at once in the thread that created the loop. Context: owner.
+ */
+CVMM_API void cvmm_loop_disown(struct cvmm_loop *loop);
 
 #ifdef __cplusplus
 }
