@@ -2,9 +2,9 @@
 /*
  * cvmm mem: guest memory.
  *
- * A struct cvmm_mem is an immutable, reference-counted, sorted set of regions. Changing the map makes
- * a new one; readers keep theirs for as long as they hold a reference. A struct cvmm_mem_space is the
- * place where the current map is published.
+ * A struct cvmm_mem is an immutable, reference-counted, sorted set of regions. Changing the map
+ * makes a new one; readers keep theirs for as long as they hold a reference. A struct
+ * cvmm_mem_space is the place where the current map is published.
  *
  * Every address and length that reaches this interface may come from a guest: all sums are checked,
  * and what is not wholly inside RAM fails with -EFAULT.
@@ -61,11 +61,14 @@ enum cvmm_mem_kind {
  * @gpa: first guest-physical address; page-aligned
  * @len_bytes: size, page-aligned, not 0; gpa + len must not exceed 2^64
  * @kind: backing, see enum cvmm_mem_kind
- * @access: what devices may do; CVMM_ACCESS_READ_WRITE for RAM
- * @fd: CVMM_MEM_FILE: file to map, duplicated (the caller keeps its own); otherwise ignored
+ * @access: what devices may do; CVMM_ACCESS_READ_WRITE for RAM. The host mapping is writable all
+ *          the same, except that of a CVMM_MEM_FILE with CVMM_ACCESS_READ.
+ * @fd: CVMM_MEM_FILE: file to map, duplicated (the caller keeps its own); otherwise ignored. It
+ *      must hold the whole region, and nobody may make it shorter later: that would be a SIGBUS.
  * @fd_offset: CVMM_MEM_FILE: page-aligned offset of the region's first byte
  * @host: CVMM_MEM_EXTERNAL: page-aligned address of at least @len_bytes
- * @hugetlb_log2: CVMM_MEM_HUGETLB: log2 of the page size (21 or 30), 0 for the system's default
+ * @hugetlb_log2: CVMM_MEM_HUGETLB: log2 of the page size (on x86 21 or 30), 0 for the system's
+ *                default; @len_bytes must be a multiple of that page size, too
  */
 struct cvmm_mem_config {
 	cvmm_gpa gpa;
@@ -97,11 +100,11 @@ struct cvmm_mem;
 
 /**
  * cvmm_mem_create() - map regions and make a memory map of them
- * @configs: @count regions in any order; must not overlap
+ * @configs: @count regions in any order; must not overlap. None at all make an empty map.
  * @ret_mem: the new map, with one reference that the caller owns
  *
- * Return: 0; -EINVAL for a bad region; -EEXIST for overlap; -E2BIG above CVMM_MEM_REGIONS_MAX; or what
- * the mapping failed with. On failure nothing stays mapped.
+ * Return: 0; -EINVAL for a bad region; -EEXIST for overlap; -E2BIG above CVMM_MEM_REGIONS_MAX; or
+ * what the mapping failed with. On failure nothing stays mapped.
  */
 CVMM_API int cvmm_mem_create(const struct cvmm_mem_config *configs, size_t count,
 			     struct cvmm_mem **ret_mem, struct cvmm_error *err);
@@ -127,7 +130,7 @@ CVMM_API const struct cvmm_mem_region *cvmm_mem_region_at(const struct cvmm_mem 
 CVMM_API const struct cvmm_mem_region *cvmm_mem_region_find(const struct cvmm_mem *mem,
 							    cvmm_gpa gpa);
 
-/* ---- the door: every device access goes through these ---------------------------------------- */
+/* ---- the door: every device access goes through these -------------------------------------- */
 
 /**
  * cvmm_mem_check() - whether every byte of a range is RAM with the access wanted
@@ -157,7 +160,7 @@ CVMM_API int cvmm_mem_fill(const struct cvmm_mem *mem, cvmm_gpa gpa, uint8_t val
 
 /**
  * cvmm_mem_span() - a guest range as a list of host pieces
- * @iov: room for @iov_max pieces
+ * @iov: room for @iov_max pieces; unspecified on failure
  * @ret_count: pieces used; one for each region that the range touches, none for @len 0
  *
  * Return: 0; -EFAULT if any byte lacks @access; -ENOBUFS if @iov_max is too small.
@@ -170,14 +173,15 @@ CVMM_API int cvmm_mem_span(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t le
  * cvmm_mem_ptr() - host address of a range that lies in one region
  *
  * For rings and other structures that are translated once. Return: NULL if any byte lacks @access
- * or the range crosses into another region.
+ * or the range crosses into another region; for @len 0, NULL if @gpa itself lacks @access.
  */
 CVMM_API void *cvmm_mem_ptr(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len,
 			    enum cvmm_access access);
 
 /*
  * Atomic little-endian accesses with a memory order (__ATOMIC_RELAXED, _ACQUIRE, _RELEASE,
- * _SEQ_CST). -EINVAL if @gpa is not a multiple of the size.
+ * _SEQ_CST); any other is done as _SEQ_CST. -EINVAL if @gpa is not a multiple of the size, -EFAULT
+ * outside of RAM.
  */
 CVMM_API int cvmm_mem_load_u16(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint16_t *ret);
 CVMM_API int cvmm_mem_load_u32(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint32_t *ret);
@@ -189,17 +193,19 @@ CVMM_API int cvmm_mem_store_u64(const struct cvmm_mem *mem, cvmm_gpa gpa, int or
 /**
  * cvmm_mem_pread() - read from a file straight into guest memory
  *
- * For loaders. Return: 0; -EFAULT outside RAM; -ENODATA where the file ends too early; or the
- * read's errno.
+ * For loaders. Return: 0; -EFAULT outside writable RAM (then nothing was written); -ENODATA where
+ * the file ends too early; or the read's errno. After the last two, part of the range may be
+ * written.
+ * Context: blocks for as long as the file does.
  */
 CVMM_API int cvmm_mem_pread(const struct cvmm_mem *mem, cvmm_gpa gpa, int fd, uint64_t offset,
 			    uint64_t len);
 
-/* ---- publishing the current map ---------------------------------------------------------------- */
+/* ---- publishing the current map ------------------------------------------------------------ */
 
 struct cvmm_mem_space;
 
-/* The space takes a reference of its own to @mem. */
+/* The space takes a reference of its own to @mem. Return: 0 or negative errno. */
 CVMM_API int cvmm_mem_space_create(struct cvmm_mem *mem, struct cvmm_mem_space **ret_space);
 CVMM_API void cvmm_mem_space_destroy(struct cvmm_mem_space *space);
 
@@ -209,7 +215,11 @@ CVMM_API struct cvmm_mem *cvmm_mem_space_get(struct cvmm_mem_space *space);
 /* Make @mem current for all later readers; earlier ones keep theirs. Any thread. */
 CVMM_API void cvmm_mem_space_publish(struct cvmm_mem_space *space, struct cvmm_mem *mem);
 
-/* Changes with every publish: a cached snapshot is current while this is what it was. Any thread. */
+/*
+ * Never 0, grows with every publish: a cached snapshot is current while this is what it was. Read
+ * it before cvmm_mem_space_get(), not after: a publish in between then costs a second get, where it
+ * would otherwise go unnoticed. Any thread, without a lock.
+ */
 CVMM_API uint64_t cvmm_mem_space_generation(const struct cvmm_mem_space *space);
 
 #ifdef __cplusplus

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /*
  * Theory of operation: nearly every range lies in one region, which one_region() translates with a
- * look-up and two compares. Anything else is checked whole by cvmm_mem_check() before the first byte
- * moves, and then walked region by region: regions are neighbours in the array if they are
+ * look-up and two compares. Anything else is checked whole by cvmm_mem_check() before the first
+ * byte moves, and then walked region by region: regions are neighbours in the array if they are
  * neighbours in the address space. A map does not change, so that what was checked stays true.
  *
  * The guest writes to this memory while we read it. Fields of 1, 2, 4 or 8 bytes at their natural

@@ -11,8 +11,9 @@
 #include "test_mem_util.h"
 
 /*
- * What most tests look at, in pages: RAM [1, 2) and, in a region of its own, [2, 3); a hole; RAM [4, 5)
- * next to memory that devices may only read [5, 6); a hole; RAM in the last page of the address space.
+ * What most tests look at, in pages: RAM [1, 2) and, in a region of its own, [2, 3); a hole; RAM
+ * [4, 5) next to memory that devices may only read [5, 6); a hole; RAM in the last page of the
+ * address space.
  */
 static int set_up(void **state)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /*
- * Property test: random regions, random changes of the map and random accesses, against a model that is
- * nothing but an array of bytes and the rights of each page. Two windows of the address space: one at the
- * start of it, one at its very end. Deterministic: the seed is a constant.
+ * Property test: random regions, random changes of the map and random accesses, against a model
+ * that is nothing but an array of bytes and the rights of each page. Two windows of the address
+ * space: one near the start of it, one at its very end. Deterministic: the seed is a constant.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -147,7 +147,7 @@ static void unplug(struct model *m)
 
 /* ---- accesses ------------------------------------------------------------------------------ */
 
-/* Mostly near the edges of pages, where the mistakes are. May begin or end outside of the window. */
+/* Mostly near the edges of pages, where the mistakes are; also partly outside of the window. */
 static void random_range(struct model *m, uint64_t *ret_offset, uint64_t *ret_len)
 {
 	uint64_t offset = below(m, WINDOW_PAGES + 1) * m->page;
