@@ -13,7 +13,7 @@ void cvmm_bug(const char *file, int line, const char *what)
 	abort();
 }
 
-static void format_cut(char *buf, size_t size, const char *fmt, va_list args)
+static CVMM_PRINTF(3, 0) void format_cut(char *buf, size_t size, const char *fmt, va_list args)
 {
 	int len = vsnprintf(buf, size, fmt, args);
 
@@ -76,8 +76,8 @@ uint64_t cvmm_clock_ns(void)
 
 #define LOG_LINE_SIZE 1024
 
-static void log_va(const struct cvmm_log *log, enum cvmm_log_level level, const char *fmt,
-		   va_list args)
+static CVMM_PRINTF(3, 0) void log_va(const struct cvmm_log *log, enum cvmm_log_level level,
+				     const char *fmt, va_list args)
 {
 	char line[LOG_LINE_SIZE];
 
