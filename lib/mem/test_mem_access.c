@@ -202,6 +202,7 @@ static void ptr_stays_within_one_region(void **state)
 			 cvmm_mem_region_at(mem, 0)->host + 8);
 	assert_null(cvmm_mem_ptr(mem, G(page + 8), page - 7, CVMM_ACCESS_READ_WRITE));
 	assert_null(cvmm_mem_ptr(mem, G(page), UINT64_MAX, CVMM_ACCESS_READ_WRITE));
+	assert_null(cvmm_mem_ptr(mem, G(page + 8), UINT64_MAX, CVMM_ACCESS_READ_WRITE));
 	assert_null(cvmm_mem_ptr(mem, G(0), 1, CVMM_ACCESS_READ));
 }
 
