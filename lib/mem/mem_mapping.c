@@ -150,22 +150,11 @@ static const char *advice(const struct cvmm_mem_config *config, int code)
 	return "";
 }
 
-/* The part of mmap()'s arguments that depends on the kind. */
-static int map_flags(enum cvmm_mem_kind kind)
-{
-	switch (kind) {
-	case CVMM_MEM_ANONYMOUS:
-		return MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-	case CVMM_MEM_HUGETLB:
-		return MAP_SHARED;
-	default:
-		return MAP_SHARED | MAP_NORESERVE;
-	}
-}
-
 static int map_memory(const struct cvmm_mem_config *config, struct cvmm_mem_region *region,
 		      struct cvmm_error *err)
 {
+	bool is_private = config->kind == CVMM_MEM_ANONYMOUS;
+	int flags = is_private ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
 	int protection = PROT_READ | PROT_WRITE;
 	char text[MEM_SIZE_TEXT];
 	void *host;
@@ -177,7 +166,7 @@ static int map_memory(const struct cvmm_mem_config *config, struct cvmm_mem_regi
 	 */
 	if (config->kind == CVMM_MEM_FILE && config->access == CVMM_ACCESS_READ)
 		protection = PROT_READ;
-	host = mmap(NULL, region->len_bytes, protection, map_flags(config->kind), region->fd,
+	host = mmap(NULL, region->len_bytes, protection, flags, region->fd,
 		    (off_t)region->fd_offset);
 	if (host == MAP_FAILED) {
 		code = -errno;
