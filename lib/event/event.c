@@ -391,7 +391,8 @@ static void free_watches(struct cvmm_loop *loop)
 	free(loop->ready);
 }
 
-int cvmm_loop_create(enum cvmm_loop_backend backend, struct cvmm_loop **ret_loop)
+int cvmm_event_create_loop(enum cvmm_loop_backend backend, enum cvmm_notifier_kind wake_kind,
+			   struct cvmm_loop **ret_loop)
 {
 	const struct event_ops *ops = find_ops(backend);
 	struct cvmm_loop *loop;
@@ -410,7 +411,7 @@ int cvmm_loop_create(enum cvmm_loop_backend backend, struct cvmm_loop **ret_loop
 		free(loop);
 		return ret;
 	}
-	ret = cvmm_event_mail_init(loop);
+	ret = cvmm_event_mail_init(loop, wake_kind);
 	if (ret) {
 		free_watches(loop);
 		ops->close(loop);
@@ -419,6 +420,11 @@ int cvmm_loop_create(enum cvmm_loop_backend backend, struct cvmm_loop **ret_loop
 	}
 	*ret_loop = loop;
 	return 0;
+}
+
+int cvmm_loop_create(enum cvmm_loop_backend backend, struct cvmm_loop **ret_loop)
+{
+	return cvmm_event_create_loop(backend, CVMM_NOTIFIER_AUTO, ret_loop);
 }
 
 void cvmm_loop_destroy(struct cvmm_loop *loop)

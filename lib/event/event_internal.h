@@ -133,6 +133,9 @@ struct cvmm_loop {
 };
 
 /* event.c */
+/* cvmm_loop_create() with a choice of the mailbox's notifier. */
+int cvmm_event_create_loop(enum cvmm_loop_backend backend, enum cvmm_notifier_kind wake_kind,
+			   struct cvmm_loop **ret_loop);
 uintptr_t cvmm_event_thread_id(void);
 struct event_watch *cvmm_event_find_watch(const struct cvmm_loop *loop, int fd);
 void cvmm_event_push_ready(struct cvmm_loop *loop, int fd, uint32_t generation,
@@ -147,7 +150,7 @@ void cvmm_event_remove_timer(struct cvmm_source *timer);
 void cvmm_event_free_timers(struct cvmm_loop *loop);
 
 /* event_mail.c */
-int cvmm_event_mail_init(struct cvmm_loop *loop);
+int cvmm_event_mail_init(struct cvmm_loop *loop, enum cvmm_notifier_kind wake_kind);
 int cvmm_event_run_mail(struct cvmm_loop *loop);
 void cvmm_event_mail_fini(struct cvmm_loop *loop); /* cancels what waits */
 

@@ -79,7 +79,7 @@ static void wake_ready(void *ctx, int fd, unsigned int events)
 	loop->mail_due = true;
 }
 
-int cvmm_event_mail_init(struct cvmm_loop *loop)
+int cvmm_event_mail_init(struct cvmm_loop *loop, enum cvmm_notifier_kind wake_kind)
 {
 	struct cvmm_source *source;
 	int ret;
@@ -89,7 +89,7 @@ int cvmm_event_mail_init(struct cvmm_loop *loop)
 	ret = pthread_mutex_init(&loop->mail_lock, NULL);
 	if (ret)
 		return -ret;
-	ret = cvmm_notifier_init(&loop->wake, CVMM_NOTIFIER_AUTO);
+	ret = cvmm_notifier_init(&loop->wake, wake_kind);
 	if (!ret)
 		ret = cvmm_loop_add_fd(loop, loop->wake.read_fd, CVMM_EVENT_READ, wake_ready, loop,
 				       &source);
