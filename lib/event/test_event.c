@@ -224,6 +224,46 @@ static void a_number_reused_in_the_same_round_gets_no_stale_event(void **state)
 	close(quiet[1]);
 }
 
+struct adder {
+	struct cvmm_source *source;
+	struct cvmm_loop *loop;
+	int other_fd;
+	struct watcher *late;
+};
+
+static void add_to_other(void *ctx, int fd, unsigned int events)
+{
+	struct adder *a = ctx;
+
+	(void)fd;
+	(void)events;
+	if (!a->late->source)
+		assert_int_equal(cvmm_loop_add_fd(a->loop, a->other_fd, CVMM_EVENT_READ, seen,
+						  a->late, &a->late->source),
+				 0);
+}
+
+static void a_source_added_in_a_round_gets_no_event_already_fetched(void **state)
+{
+	struct fixture *f = *state;
+	struct watcher late = { 0 };
+	struct adder x = { NULL, f->loop, f->b.read_fd, &late };
+	struct adder y = { NULL, f->loop, f->a.read_fd, &late };
+
+	assert_int_equal(cvmm_loop_add_fd(f->loop, f->a.read_fd, CVMM_EVENT_READ, add_to_other, &x,
+					  &x.source),
+			 0);
+	assert_int_equal(cvmm_loop_add_fd(f->loop, f->b.read_fd, CVMM_EVENT_READ, add_to_other, &y,
+					  &y.source),
+			 0);
+	cvmm_notifier_signal(&f->a);
+	cvmm_notifier_signal(&f->b);
+	assert_int_equal(cvmm_loop_run_once(f->loop, 0), 2);
+	assert_int_equal(late.calls, 0);
+	assert_int_equal(cvmm_loop_run_once(f->loop, 0), 3);
+	assert_int_equal(late.calls, 1);
+}
+
 static void add_sharer(void *ctx, int fd, unsigned int events)
 {
 	struct watcher *w = ctx;
@@ -256,7 +296,7 @@ static void a_source_added_in_a_round_waits_for_the_next(void **state)
  */
 static void events_of_unknown_descriptors_are_ignored(void **state)
 {
-	struct watcher w = { 0 }, w2 = { 0 };
+	struct watcher w = { 0 }, quiet = { 0 }, w2 = { 0 };
 	struct fixture *f = *state;
 	int fd = dup(f->a.read_fd);
 
@@ -266,11 +306,17 @@ static void events_of_unknown_descriptors_are_ignored(void **state)
 	cvmm_notifier_signal(&f->a);
 	assert_int_equal(cvmm_loop_run_once(f->loop, 0), 0);
 
+	/* Another file under the number must not get the old one's events. */
+	assert_int_equal(dup2(f->b.read_fd, fd), fd);
+	watch(f, &quiet, fd, CVMM_EVENT_READ);
+	assert_int_equal(cvmm_loop_run_once(f->loop, 0), 0);
+	cvmm_source_remove(quiet.source);
+
 	/* The same file under the same number again: the kernel's set still has it. */
 	assert_int_equal(dup2(f->a.read_fd, fd), fd);
 	watch(f, &w2, fd, CVMM_EVENT_READ);
 	assert_int_equal(cvmm_loop_run_once(f->loop, 0), 1);
-	assert_int_equal(w.calls, 0);
+	assert_int_equal(w.calls + quiet.calls, 0);
 	assert_int_equal(w2.calls, 1);
 	cvmm_source_remove(w2.source);
 	assert_int_equal(cvmm_loop_run_once(f->loop, 0), 0);
@@ -615,6 +661,7 @@ struct ticker {
 	int *shared_order; /* counts up at each call of any ticker */
 	int order;
 	bool rearm_at_once;
+	struct cvmm_loop *slow_clock; /* whose clock seems not to have moved since the wait */
 	struct ticker *disarm;
 	struct ticker *remove;
 };
@@ -626,6 +673,8 @@ static void tick(void *ctx)
 	t->calls++;
 	if (t->shared_order)
 		t->order = ++*t->shared_order;
+	if (t->slow_clock)
+		t->slow_clock->round_now_ns = cvmm_clock_ns() + CVMM_NS_PER_S;
 	if (t->rearm_at_once)
 		assert_int_equal(cvmm_timer_arm(t->timer, 0, 0), 0);
 	if (t->disarm)
@@ -697,6 +746,10 @@ static void rearming_with_no_delay_waits_for_the_next_round(void **state)
 	for (int i = 0; i < 5; i++)
 		assert_int_equal(cvmm_loop_run_once(f->loop, -1), 1);
 	assert_int_equal(t.calls, 5);
+
+	/* A clock that ticks rarely: the new deadline would be the instant of this round. */
+	t.slow_clock = f->loop;
+	assert_int_equal(cvmm_loop_run_once(f->loop, -1), 1);
 }
 
 static void a_due_timer_that_is_removed_or_disarmed_does_not_fire(void **state)
@@ -910,6 +963,7 @@ int main(void)
 		LOOP_TEST(a_paused_source_gets_no_event_already_fetched),
 		LOOP_TEST(a_number_reused_in_the_same_round_gets_no_stale_event),
 		LOOP_TEST(a_source_added_in_a_round_waits_for_the_next),
+		LOOP_TEST(a_source_added_in_a_round_gets_no_event_already_fetched),
 		LOOP_TEST(events_of_unknown_descriptors_are_ignored),
 		LOOP_TEST(a_number_reused_before_removal_still_works_for_the_new_source),
 		LOOP_TEST(a_descriptor_closed_under_its_source_does_not_spin),
