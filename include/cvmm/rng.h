@@ -27,8 +27,8 @@ extern "C" {
 /**
  * struct cvmm_rng_config - what an entropy device needs
  * @fd: where the bytes come from: CVMM_RNG_GETRANDOM, or a readable file or device, of which the
- *      device keeps a duplicate. A source that can block (a pipe, a hardware generator) has to be
- *      non-blocking: while it is dry the device waits for it without holding up the loop
+ *      device keeps a duplicate. While it has no bytes the device waits without holding up the
+ *      loop; when it ends or fails, getrandom() takes over, with a log line
  * @log: where messages go, or NULL
  */
 struct cvmm_rng_config {
