@@ -70,6 +70,12 @@ enum cvmm_event_mask {
 struct cvmm_loop;
 struct cvmm_source;
 
+/**
+ * cvmm_loop_create() - make an empty loop, owned by the calling thread
+ *
+ * Return: 0 or negative errno; -ENOTSUP for a back-end that this system lacks. Owner: the caller
+ * owns *ret_loop until cvmm_loop_destroy().
+ */
 CVMM_API int cvmm_loop_create(enum cvmm_loop_backend backend, struct cvmm_loop **ret_loop);
 
 /*
