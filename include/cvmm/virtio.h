@@ -148,10 +148,13 @@ struct cvmm_virtio_device_ops {
 	/* Let go of the queues: after return the device touches neither them nor guest memory. What is
 	 * in flight is completed or dropped (the driver has reset the device, or the machine stops). */
 	void (*stop)(void *dev);
-	/* Optional: one queue was reset (RING_RESET) or enabled again while the device runs. */
+	/* Optional: one queue was reset (RING_RESET) or enabled again while the device runs. Around them
+	 * as around stop and start: after queue_stop the device touches nothing of the queue; after
+	 * queue_start comes a kick. Without queue_stop, RING_RESET is not offered. */
 	void (*queue_stop)(void *dev, unsigned int queue);
 	void (*queue_start)(void *dev, unsigned int queue);
-	/* Optional: the driver wrote configuration space bytes; they are not yet in the space. */
+	/* Optional: the driver wrote configuration space bytes, which lie inside the space but are not yet
+	 * in it. Also while the device is not started. */
 	void (*config_written)(void *dev, size_t offset, const void *bytes, size_t len_bytes);
 };
 
