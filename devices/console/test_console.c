@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /* The console device's rules: who may open, what ends, what is refused, what survives. */
-#include <poll.h>
 #include <stdlib.h>
+#include <termios.h>
 
 #include "test_console_util.h"
 
@@ -443,6 +443,73 @@ static void output_without_descriptor_is_discarded(void **state)
 	guest_destroy(&g);
 }
 
+static void long_output_leaves_the_loop_its_turn(void **state)
+{
+	const uint32_t len = UINT32_C(10) << 20;
+	int fd = open("/dev/null", O_WRONLY);
+	static struct guest g;
+	struct harness_buf buf;
+
+	(void)state;
+	guest_create_plain(&g, -1, fd);
+	guest_boot(&g);
+	buf = (struct harness_buf){ harness_alloc(&g.h, len, 4096), len, false };
+	harness_submit(&g.h, tx_queue(1), &buf, 1);
+	harness_kick(&g.h, tx_queue(1));
+	assert_false(harness_take_used(&g.h, tx_queue(1), NULL, NULL));
+	harness_run(&g.h);
+	assert_true(harness_take_used(&g.h, tx_queue(1), NULL, NULL));
+	assert_int_equal(g.events[1][CVMM_CONSOLE_OUTPUT_IDLE], 1);
+	close(fd);
+	guest_destroy(&g);
+}
+
+/* Written to, and read from, in full, though the descriptor may block and nobody reads at first. */
+static void terminal_that_may_block_never_holds_the_loop_up(void **state)
+{
+	struct random_stream source = RANDOM_STREAM, sink = RANDOM_STREAM;
+	int master = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK);
+	const uint64_t total = UINT64_C(1) << 19;
+	uint8_t bytes[PIECE_BYTES_MAX];
+	static struct guest g;
+	struct termios raw;
+	int slave;
+
+	(void)state;
+	if (master < 0 || grantpt(master) || unlockpt(master)) {
+		print_message("SKIP: no pseudo terminals here\n");
+		skip();
+	}
+	slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+	assert_true(slave >= 0);
+	assert_int_equal(tcgetattr(slave, &raw), 0);
+	cfmakeraw(&raw);
+	assert_int_equal(tcsetattr(slave, TCSANOW, &raw), 0);
+	guest_create_plain(&g, slave, slave);
+	guest_boot(&g);
+	guest_open(&g, 1);
+	while (source.position < total) {
+		stream_fill(&source, bytes, sizeof(bytes));
+		guest_send(&g, 1, bytes, sizeof(bytes));
+	}
+	harness_run(&g.h);
+	assert_false(cvmm_console_output_idle(g.console, 1));
+	while (sink.position < total) {
+		ssize_t n = read(master, bytes, sizeof(bytes));
+
+		if (n > 0)
+			stream_check(&sink, bytes, (size_t)n);
+		assert_true(cvmm_loop_run_once(g.h.loop, 0) >= 0);
+	}
+	assert_true(cvmm_console_output_idle(g.console, 1));
+	guest_offer(&g, 1, 1, 100);
+	assert_int_equal(write(master, "typed", 5), 5);
+	harness_wait_used(&g.h, rx_queue(1), NULL, &(uint32_t){ 0 });
+	guest_destroy(&g);
+	close(slave);
+	close(master);
+}
+
 /* ---- ends --------------------------------------------------------------------------------------- */
 
 static void end_of_input_is_told_after_the_last_byte(void **state)
@@ -688,6 +755,35 @@ static void output_that_waits_is_written_after_the_device_stopped(void **state)
 	guest_destroy(&g);
 }
 
+static void output_kept_at_a_reset_is_bounded(void **state)
+{
+	const uint32_t len = 2 * CVMM_CONSOLE_KEPT_BYTES_MAX;
+	struct pipe_ends out = make_pipe();
+	size_t filled = fill_pipe(out.write), kept = 0;
+	static uint8_t bytes[65536];
+	static struct guest g;
+	struct harness_buf buf;
+	ssize_t n;
+
+	(void)state;
+	guest_create_plain(&g, -1, out.write);
+	guest_boot(&g);
+	buf = (struct harness_buf){ harness_alloc(&g.h, len, 4096), len, false };
+	harness_submit(&g.h, tx_queue(1), &buf, 1);
+	guest_send(&g, 1, "no room for this", 16);
+	harness_stop(&g.h);
+	drain_pipe(out.read, filled);
+	do {
+		harness_run(&g.h);
+		n = read(out.read, bytes, sizeof(bytes));
+		kept += n > 0 ? (size_t)n : 0;
+	} while (n > 0);
+	assert_int_equal(kept, CVMM_CONSOLE_KEPT_BYTES_MAX);
+	assert_true(cvmm_console_output_idle(g.console, 1));
+	close_pipe(out);
+	guest_destroy(&g);
+}
+
 static void device_starts_again_from_nothing(void **state)
 {
 	struct pipe_ends in = make_pipe();
@@ -842,6 +938,8 @@ int main(void)
 		cmocka_unit_test(output_idle_takes_what_was_not_kicked),
 		cmocka_unit_test(close_is_told_after_the_output_before_it_was_taken),
 		cmocka_unit_test(output_without_descriptor_is_discarded),
+		cmocka_unit_test(long_output_leaves_the_loop_its_turn),
+		cmocka_unit_test(terminal_that_may_block_never_holds_the_loop_up),
 		cmocka_unit_test(end_of_input_is_told_after_the_last_byte),
 		cmocka_unit_test(input_that_ended_before_the_open_is_delivered_then_ended),
 		cmocka_unit_test(empty_input_is_opened_then_ended),
@@ -853,6 +951,7 @@ int main(void)
 		cmocka_unit_test(lost_socket_peer_fails_the_output_without_a_signal),
 		cmocka_unit_test(output_that_waits_survives_a_reset),
 		cmocka_unit_test(output_that_waits_is_written_after_the_device_stopped),
+		cmocka_unit_test(output_kept_at_a_reset_is_bounded),
 		cmocka_unit_test(device_starts_again_from_nothing),
 		cmocka_unit_test(broken_queue_asks_for_a_reset_and_keeps_output),
 		cmocka_unit_test(any_broken_queue_is_noticed),

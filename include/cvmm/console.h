@@ -72,15 +72,14 @@ struct cvmm_console_port {
 enum cvmm_console_event {
 	/* The guest opened the port (without MULTIPORT: the driver started). */
 	CVMM_CONSOLE_GUEST_OPENED,
-	/* The guest closed the port, or reset the device. What it wrote before was taken from the ring;
-	 * ask cvmm_console_output_idle() whether it was also written. */
+	/* The guest closed the port, or reset the device. What it wrote before may still wait: see
+	 * cvmm_console_output_idle(). */
 	CVMM_CONSOLE_GUEST_CLOSED,
 	/* in_fd is at its end (or failed), and the guest has got every byte. Once for each port. */
 	CVMM_CONSOLE_INPUT_ENDED,
 	/* out_fd failed for good; the port's further output is dropped. Once for each port. */
 	CVMM_CONSOLE_OUTPUT_FAILED,
-	/* Output that was not idle before is now. Follows each time that cvmm_console_output_idle()
-	 * was false. */
+	/* Nothing waits any more. Follows each time that cvmm_console_output_idle() was false. */
 	CVMM_CONSOLE_OUTPUT_IDLE,
 };
 
