@@ -81,8 +81,9 @@ static void complete_all(struct cvmm_blk *blk)
 	while ((request = blk_worker_take_done(&blk->worker))) {
 		if (request->status != BLK_S_OK)
 			cvmm_log_limited(blk->log, &blk->log_limit, CVMM_LOG_WARN,
-					 "blk: request of type %u at byte %llu failed",
-					 request->type, (unsigned long long)request->offset);
+					 "blk: request of type %u at byte %llu failed: %s",
+					 request->type, (unsigned long long)request->offset,
+					 strerror(-request->error));
 		complete(blk, request);
 		count++;
 	}

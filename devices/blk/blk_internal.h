@@ -115,6 +115,7 @@ struct blk_request {
 	uint16_t head;
 	uint8_t *status_at; /* the chain's last writable byte */
 	uint8_t status;
+	int error; /* of the storage, for the log: negative errno or 0 */
 	uint32_t type;
 	uint32_t writable_bytes;
 	uint64_t offset; /* in the image */

@@ -78,7 +78,8 @@ static void *run(void *arg)
 		}
 		w->busy = true;
 		pthread_mutex_unlock(&w->lock);
-		request->status = execute(w, request) ? BLK_S_IOERR : BLK_S_OK;
+		request->error = execute(w, request);
+		request->status = request->error ? BLK_S_IOERR : BLK_S_OK;
 		pthread_mutex_lock(&w->lock);
 		first = !w->done.first;
 		blk_list_append(&w->done, request);
