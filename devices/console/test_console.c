@@ -142,7 +142,7 @@ static void config_space_tells_size_and_ports(void **state)
 static void ports_are_announced_in_the_order_that_linux_needs(void **state)
 {
 	static struct guest g;
-	struct message m;
+	struct message m = { 0 };
 
 	(void)state;
 	guest_create_plain(&g, -1, -1);
@@ -255,7 +255,7 @@ static void small_control_buffers_go_back_and_no_message_is_lost(void **state)
 static void resize_reaches_a_ready_console_port_and_no_other(void **state)
 {
 	static struct guest g;
-	struct message m;
+	struct message m = { 0 };
 
 	(void)state;
 	guest_create_plain(&g, -1, -1);

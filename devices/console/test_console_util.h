@@ -191,7 +191,7 @@ static inline bool guest_control_take(struct guest *g, struct message *m)
 static inline void guest_expect_control(struct guest *g, uint32_t id, uint16_t event,
 					uint16_t value)
 {
-	struct message m;
+	struct message m = { 0 };
 
 	assert_true(guest_control_take(g, &m));
 	assert_int_equal(m.event, event);
@@ -201,7 +201,7 @@ static inline void guest_expect_control(struct guest *g, uint32_t id, uint16_t e
 
 static inline void guest_expect_no_control(struct guest *g)
 {
-	struct message m;
+	struct message m = { 0 };
 
 	harness_run(&g->h);
 	assert_false(guest_control_take(g, &m));
@@ -210,7 +210,7 @@ static inline void guest_expect_no_control(struct guest *g)
 /* Start the device and make all ports known, but not open. */
 static inline void guest_boot(struct guest *g)
 {
-	struct message m;
+	struct message m = { 0 };
 
 	assert_int_equal(harness_start(&g->h), 0);
 	if (!(g->h.features & CVMM_VIRTIO_FEATURE(CVMM_CONSOLE_F_MULTIPORT)))
