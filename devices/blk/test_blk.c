@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/loop.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -788,6 +790,90 @@ static void zeroes_can_be_written_without_help_of_the_file_system(void **state)
 	close(s.fd);
 }
 
+/*
+ * A loop device on the file, with blocks of @block_bytes; it goes when its last descriptor is closed. Skips
+ * the test where there is none to be had.
+ */
+static int make_block_device(int file, uint32_t block_bytes)
+{
+	struct loop_config config = {
+		.fd = (uint32_t)file,
+		.block_size = block_bytes,
+		.info = { .lo_flags = LO_FLAGS_AUTOCLEAR },
+	};
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), fd = -1;
+	char path[32];
+
+	/* Somebody else may take the free device first. */
+	for (int attempt = 0; control >= 0 && attempt < 5; attempt++) {
+		snprintf(path, sizeof(path), "/dev/loop%d", ioctl(control, LOOP_CTL_GET_FREE));
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd >= 0 && !ioctl(fd, LOOP_CONFIGURE, &config))
+			break;
+		if (fd >= 0)
+			close(fd);
+		fd = -1;
+	}
+	if (control >= 0)
+		close(control);
+	close(file);
+	if (fd < 0) {
+		print_message("SKIP: no loop device can be had here\n");
+		skip();
+	}
+	return fd;
+}
+
+static void a_block_device_gives_its_size_and_block_size(void **state)
+{
+	int file = make_image(DISK_BYTES);
+	struct cvmm_blk_config config;
+	struct blk_config_space c;
+	struct cvmm_blk *blk;
+	struct disk d;
+
+	(void)state;
+	fill_image(file, DISK_BYTES);
+	config = (struct cvmm_blk_config){ .fd = make_block_device(file, 4096) };
+	disk_init_config(&d, &config, 0);
+	assert_int_equal(cvmm_blk_capacity_sectors(d.blk), DISK_SECTORS);
+	cvmm_virtio_config_space_read(cvmm_blk_ops.config_space(d.blk), 0, &c, sizeof(c));
+	assert_int_equal(cvmm_le32_get(c.blk_size), 4096);
+	assert_int_equal(cvmm_le32_get(c.discard_sector_alignment), 8);
+	assert_int_equal(read_sectors(&d, 8, 4096), BLK_S_OK);
+	assert_data_is_image(&d, d.data, 4096, 4096);
+	set_data(&d, 0x99, 4096);
+	assert_int_equal(write_sectors(&d, 16, 4096), BLK_S_OK);
+	assert_int_equal(request(&d, BLK_T_FLUSH, 0, 0, false, NULL), BLK_S_OK);
+	assert_image_is(&d, 16 * SECTOR, 4096, 0x99);
+	/* The driver's blocks may not be smaller than the device's. */
+	config.block_size_bytes = 512;
+	config.no_lock = true;
+	assert_int_equal(cvmm_blk_create(&config, &blk, NULL), -EINVAL);
+	disk_fini(&d);
+}
+
+static void a_block_device_is_discarded_and_zeroed(void **state)
+{
+	int file = make_image(DISK_BYTES);
+	struct cvmm_blk_config config;
+	struct disk d;
+
+	(void)state;
+	fill_image(file, DISK_BYTES);
+	config = (struct cvmm_blk_config){ .fd = make_block_device(file, 512) };
+	disk_init_config(&d, &config, 0);
+	assert_int_equal(one_range(&d, BLK_T_WRITE_ZEROES, 8, 8, 0), BLK_S_OK);
+	assert_int_equal(one_range(&d, BLK_T_WRITE_ZEROES, 32, 8, BLK_SEGMENT_F_UNMAP), BLK_S_OK);
+	assert_int_equal(one_range(&d, BLK_T_WRITE_ZEROES, 51, 1, 0), BLK_S_OK);
+	assert_image_is(&d, 8 * SECTOR, 8 * SECTOR, 0);
+	assert_image_is(&d, 32 * SECTOR, 8 * SECTOR, 0);
+	assert_image_is(&d, 51 * SECTOR, SECTOR, 0);
+	assert_int_equal(image_byte(&d, 52 * SECTOR), pattern(52 * SECTOR));
+	assert_int_equal(one_range(&d, BLK_T_DISCARD, 0, DISK_SECTORS, 0), BLK_S_OK);
+	disk_fini(&d);
+}
+
 /* ---- storage that fails -------------------------------------------------------------------- */
 
 static void an_image_that_shrank_fails_requests_only(void **state)
@@ -1086,6 +1172,8 @@ int main(void)
 		cmocka_unit_test(fractions_of_a_range_are_refused),
 		cmocka_unit_test(ranges_are_unsupported_if_not_negotiated),
 		cmocka_unit_test(zeroes_can_be_written_without_help_of_the_file_system),
+		cmocka_unit_test(a_block_device_gives_its_size_and_block_size),
+		cmocka_unit_test(a_block_device_is_discarded_and_zeroed),
 		cmocka_unit_test(an_image_that_shrank_fails_requests_only),
 		cmocka_unit_test(storage_that_refuses_writes_fails_requests_only),
 		cmocka_unit_test(many_requests_in_flight_all_complete),
