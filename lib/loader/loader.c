@@ -111,8 +111,6 @@ static int load_initrd(const struct loader_space *space, const struct cvmm_loade
 	r = initrd_sizes(config, lens, &total, err);
 	if (r < 0 || !total)
 		return r;
-	if (limit > CVMM_LOADER_IDENTITY_MAP_END)
-		limit = CVMM_LOADER_IDENTITY_MAP_END;
 	r = loader_space_find_high(space, total, INITRD_ALIGN, limit, &gpa);
 	if (r < 0)
 		return cvmm_fail(err, r,

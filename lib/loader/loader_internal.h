@@ -243,7 +243,7 @@ static_assert(sizeof(struct loader_start_info_area) <=
  * @kernel: memory that the kernel takes
  * @entry: first instruction
  * @cmdline_max: longest command line in characters, without the NUL
- * @initrd_limit: the initrd must end at or below it
+ * @initrd_limit: the initrd must end at or below it; at most CVMM_LOADER_IDENTITY_MAP_END
  * @setup: setup header for the zero page (LINUX64)
  */
 struct loader_image {

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -153,6 +154,36 @@ static void kernel_must_be_a_regular_file(void **state)
 	assert_int_equal(cvmm_loader_load(m->mem, &m->config, &m->result, &m->err), -EINVAL);
 	assert_non_null(strstr(m->err.message, "not a regular file"));
 	cvmm_close_fd(&ends[1]);
+}
+
+static void file_of_a_magic_number_alone_is_named(void **state)
+{
+	assert_refused(*state, "\x1f\x8b", 2, -ENOEXEC, "gzip");
+	assert_refused(*state, "#!/bin/sh\n", 10, -ENODATA, "only 10 bytes");
+}
+
+static void unreadable_files_are_reported(void **state)
+{
+	struct bzimage_file file = bz_file();
+	struct cvmm_loader_piece piece = { .len_bytes = 6 };
+	struct machine *m = *state;
+	char path[64];
+	int fd = file_of(&file, sizeof(file));
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	m->config.kernel_fd = open(path, O_WRONLY | O_CLOEXEC);
+	cvmm_close_fd(&fd);
+	if (m->config.kernel_fd < 0) {
+		print_message("SKIP: no /proc to open a file a second time\n");
+		skip();
+	}
+	assert_int_equal(cvmm_loader_load(m->mem, &m->config, &m->result, &m->err), -EBADF);
+	assert_non_null(strstr(m->err.message, "cannot read"));
+	piece.fd = fcntl(m->config.kernel_fd, F_DUPFD_CLOEXEC, 0);
+	m->config.initrd = &piece;
+	m->config.initrd_count = 1;
+	refuse_bz(m, -EBADF, "cannot load initrd piece 0");
+	cvmm_close_fd(&piece.fd);
 }
 
 static void position_of_the_kernel_file_does_not_move(void **state)
@@ -404,8 +435,13 @@ static void initrd_goes_below_the_kernel_where_only_that_is_free(void **state)
 	m->config.initrd_count = 1;
 	load_bz(m);
 	assert_int_equal(m->result.initrd.gpa.addr, BZ_PREF_GPA - INITRD_PAGE);
-	m->reserved[1] = (struct cvmm_loader_range){ G(LOADER_MIB), BZ_PREF_GPA - LOADER_MIB };
+	m->reserved[1] = (struct cvmm_loader_range){ G(LOADER_MIB + INITRD_PAGE),
+						     BZ_PREF_GPA - LOADER_MIB - INITRD_PAGE };
 	m->config.reserved_count = 2;
+	load_bz(m);
+	assert_int_equal(m->result.initrd.gpa.addr, LOADER_MIB);
+	m->reserved[1].len_bytes += INITRD_PAGE;
+	m->reserved[1].gpa = G(LOADER_MIB);
 	refuse_bz(m, -ENOMEM, "does not fit");
 }
 
@@ -464,12 +500,76 @@ static void initrd_sizes_that_wrap_are_refused(void **state)
 	refuse_bz(m, -ENOMEM, "");
 }
 
-static void initrd_pieces_are_bounded(void **state)
+static void initrd_file_must_be_a_regular_file(void **state)
 {
+	struct cvmm_loader_piece piece = { .fd = -1, .len_bytes = CVMM_LOADER_TO_END };
+	struct machine *m = *state;
+	int ends[2];
+
+	m->config.initrd = &piece;
+	m->config.initrd_count = 1;
+	refuse_bz(m, -EBADF, "initrd file");
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	piece.fd = ends[0];
+	refuse_bz(m, -EINVAL, "initrd file is not a regular file");
+	cvmm_close_fd(&ends[0]);
+	cvmm_close_fd(&ends[1]);
+}
+
+/* As much memory again, from 4 GiB on. */
+static void add_high_memory(struct machine *m)
+{
+	const struct cvmm_mem_config ram = {
+		.gpa = { CVMM_LOADER_IDENTITY_MAP_END },
+		.len_bytes = TEST_RAM_BYTES,
+		.kind = CVMM_MEM_ANONYMOUS,
+		.access = CVMM_ACCESS_READ_WRITE,
+		.fd = -1,
+	};
+	struct cvmm_mem *more = NULL;
+
+	assert_int_equal(cvmm_mem_insert(m->mem, &ram, &more, NULL), 0);
+	cvmm_mem_unref(m->mem);
+	m->mem = more;
+	m->map[3] = (struct cvmm_loader_map_entry){ ram.gpa, ram.len_bytes, CVMM_LOADER_MAP_RAM };
+	m->config.map_count = 4;
+}
+
+static void kernel_and_initrd_stay_below_4_gib(void **state)
+{
+	const struct cvmm_loader_piece piece = { .data = "initrd", .len_bytes = 6 };
+	struct bzimage_file file = bz_file();
 	struct machine *m = *state;
 
+	add_high_memory(m);
+	m->config.initrd = &piece;
+	m->config.initrd_count = 1;
+	bz_header(&file)->initrd_addr_max = cvmm_le32_from(UINT32_MAX);
+	assert_loads(m, &file, sizeof(file));
+	assert_int_equal(m->result.initrd.gpa.addr, TEST_RAM_BYTES - INITRD_PAGE);
+	load_pvh(m);
+	assert_int_equal(m->result.initrd.gpa.addr, TEST_RAM_BYTES - INITRD_PAGE);
+	bz_header(&file)->init_size = cvmm_le32_from((uint32_t)TEST_RAM_BYTES - 4096);
+	assert_refused(m, &file, sizeof(file), -ENOMEM, "15999 KiB of RAM below 4 GiB");
+	bz_header(&file)->relocatable_kernel = 0;
+	bz_header(&file)->init_size = cvmm_le32_from(BZ_INIT_BYTES);
+	bz_header(&file)->pref_address = cvmm_le64_from(CVMM_LOADER_IDENTITY_MAP_END);
+	assert_refused(m, &file, sizeof(file), -ENOMEM, "at 0x100000000");
+}
+
+static void initrd_pieces_are_bounded(void **state)
+{
+	struct cvmm_loader_piece pieces[CVMM_LOADER_INITRD_PIECES_MAX + 1];
+	struct machine *m = *state;
+
+	for (size_t i = 0; i < CVMM_ARRAY_SIZE(pieces); i++)
+		pieces[i] = (struct cvmm_loader_piece){ .data = "1234", .len_bytes = 4 };
+	m->config.initrd = pieces;
 	m->config.initrd_count = CVMM_LOADER_INITRD_PIECES_MAX + 1;
 	refuse_bz(m, -EINVAL, "at most 64");
+	m->config.initrd_count = CVMM_LOADER_INITRD_PIECES_MAX;
+	load_bz(m);
+	assert_int_equal(m->result.initrd.len_bytes, 256);
 }
 
 /* ---- boot parameters ------------------------------------------------------------------------- */
@@ -690,6 +790,8 @@ int main(void)
 		TEST(loadable_files_are_sniffed),
 		TEST(every_format_has_a_name),
 		TEST(kernel_must_be_a_regular_file),
+		TEST(file_of_a_magic_number_alone_is_named),
+		TEST(unreadable_files_are_reported),
 		TEST(position_of_the_kernel_file_does_not_move),
 		TEST(memory_map_must_have_1_to_128_entries),
 		TEST(memory_map_of_128_entries_reaches_the_guest),
@@ -712,6 +814,8 @@ int main(void)
 		TEST(initrd_piece_beyond_its_file_is_refused),
 		TEST(initrd_in_memory_needs_a_length),
 		TEST(initrd_sizes_that_wrap_are_refused),
+		TEST(initrd_file_must_be_a_regular_file),
+		TEST(kernel_and_initrd_stay_below_4_gib),
 		TEST(initrd_pieces_are_bounded),
 		TEST(zero_page_describes_the_boot),
 		TEST(start_info_describes_the_boot),

@@ -165,6 +165,8 @@ static void jump_out_of_bounds_is_malformed(void **state)
 
 	bz_header(&file)->jump_offset = 0x80;
 	refuse(state, &file, -EBADMSG, "jump");
+	bz_header(&file)->jump_offset = 0x264 - 0x202;
+	load(state, &file);
 	bz_header(&file)->jump_offset = 0x264 - 0x202 - 1;
 	refuse(state, &file, -EBADMSG, "needs at least");
 	bz_header(&file)->jump_offset = 0;
@@ -218,6 +220,8 @@ static void compressed_kernel_beyond_the_payload_is_malformed(void **state)
 
 	bz_header(&file)->payload_length = cvmm_le32_from(BZ_PAYLOAD_BYTES - 0x300 + 1);
 	refuse(state, &file, -EBADMSG, "compressed kernel");
+	bz_header(&file)->payload_length = cvmm_le32_from(BZ_PAYLOAD_BYTES - 0x300);
+	load(state, &file);
 	bz_header(&file)->payload_offset = cvmm_le32_from(UINT32_MAX);
 	bz_header(&file)->payload_length = cvmm_le32_from(UINT32_MAX);
 	refuse(state, &file, -EBADMSG, "compressed kernel");
@@ -239,6 +243,9 @@ static void preferred_address_in_low_memory_is_malformed(void **state)
 
 	bz_header(&file)->pref_address = cvmm_le64_from(LOADER_MIB - 1);
 	refuse(state, &file, -EBADMSG, "preferred address");
+	bz_header(&file)->pref_address = cvmm_le64_from(LOADER_MIB);
+	bz_header(&file)->relocatable_kernel = 0;
+	load(state, &file);
 }
 
 static void preferred_address_that_wraps_does_not_fit(void **state)
@@ -303,9 +310,9 @@ static void version_text_cannot_upset_a_terminal(void **state)
 	struct bzimage_file file = bz_file();
 	struct machine *m = *state;
 
-	memcpy(file.bytes + BZ_VERSION_OFFSET, "a\x1b[2J\xff", 7);
+	memcpy(file.bytes + BZ_VERSION_OFFSET, "~\x1b[2J\xff", 7);
 	load(state, &file);
-	assert_string_equal(m->result.kernel_version, "a?[2J?");
+	assert_string_equal(m->result.kernel_version, "~?[2J?");
 }
 
 static void version_text_without_end_is_cut(void **state)
@@ -373,7 +380,8 @@ static void command_line_is_bounded_by_its_area(void **state)
 static void initrd_stays_below_the_headers_maximum(void **state)
 {
 	struct bzimage_file file = bz_file();
-	const struct cvmm_loader_piece piece = { .data = "initrd", .len_bytes = 6 };
+	const uint8_t page[4096] = { 1 };
+	struct cvmm_loader_piece piece = { .data = page, .len_bytes = 6 };
 	struct machine *m = *state;
 
 	m->config.initrd = &piece;
@@ -381,6 +389,12 @@ static void initrd_stays_below_the_headers_maximum(void **state)
 	bz_header(&file)->initrd_addr_max = cvmm_le32_from(0xbfffff);
 	load(state, &file);
 	assert_int_equal(m->result.initrd.gpa.addr, 0xbff000);
+	piece.len_bytes = sizeof(page);
+	load(state, &file);
+	assert_int_equal(m->result.initrd.gpa.addr, 0xbff000);
+	bz_header(&file)->initrd_addr_max = cvmm_le32_from(0xbffffe);
+	load(state, &file);
+	assert_int_equal(m->result.initrd.gpa.addr, 0xbfe000);
 	bz_header(&file)->initrd_addr_max = cvmm_le32_from(0);
 	refuse(state, &file, -ENOMEM, "does not fit");
 }

@@ -52,6 +52,9 @@ static void capacity_must_hold_at_least_the_nul(void **state)
 	assert_int_equal(
 		cvmm_loader_cmdline_create(CVMM_LOADER_CMDLINE_CAPACITY_MAX + 1, &cmdline, NULL),
 		-EINVAL);
+	assert_int_equal(
+		cvmm_loader_cmdline_create(CVMM_LOADER_CMDLINE_CAPACITY_MAX, &cmdline, NULL), 0);
+	cvmm_loader_cmdline_destroy(cmdline);
 	assert_int_equal(cvmm_loader_cmdline_create(1, &cmdline, NULL), 0);
 	assert_string_equal(cvmm_loader_cmdline_text(cmdline), "");
 	assert_int_equal(cvmm_loader_cmdline_insert_str(cmdline, "a", NULL), -ENOSPC);
@@ -148,6 +151,19 @@ static void only_printable_ascii_is_taken(void **state)
 	assert_string_equal(cvmm_loader_cmdline_text(*state), "");
 }
 
+static void all_of_printable_ascii_is_taken(void **state)
+{
+	char text['~' - '!' + 3];
+	size_t len = 0;
+
+	for (char c = '!'; c <= '~'; c++)
+		text[len++] = c;
+	text[len++] = '"'; /* the partner of the one among them */
+	text[len] = '\0';
+	assert_int_equal(cvmm_loader_cmdline_insert_str(*state, text, NULL), 0);
+	assert_string_equal(cvmm_loader_cmdline_text(*state), text);
+}
+
 static void multiple_values_are_joined_by_commas(void **state)
 {
 	const char *const values[] = { "ttyS0", "115200n8", "x" };
@@ -184,6 +200,10 @@ static void multiple_values_that_do_not_fit_change_nothing(void **state)
 	assert_string_equal(cvmm_loader_cmdline_text(cmdline), "");
 	assert_int_equal(cvmm_loader_cmdline_insert_multiple(cmdline, "c", values, 2, NULL), 0);
 	assert_string_equal(cvmm_loader_cmdline_text(cmdline), "c=aaaa,bbbb");
+	cvmm_loader_cmdline_destroy(cmdline);
+	cmdline = must_parse("", 9);
+	assert_int_equal(cvmm_loader_cmdline_insert_multiple(cmdline, "c", values, 2, NULL),
+			 -ENOSPC);
 	cvmm_loader_cmdline_destroy(cmdline);
 }
 
@@ -315,6 +335,15 @@ static void clones_are_equal_and_independent(void **state)
 	cvmm_loader_cmdline_destroy(clone);
 }
 
+static void texts_of_equal_length_can_differ(void **state)
+{
+	struct cvmm_loader_cmdline *other = must_parse("a c", 16);
+
+	assert_int_equal(cvmm_loader_cmdline_insert_str(*state, "a b", NULL), 0);
+	assert_false(cvmm_loader_cmdline_equal(*state, other));
+	cvmm_loader_cmdline_destroy(other);
+}
+
 static void destroy_takes_null(void **state)
 {
 	(void)state;
@@ -337,6 +366,7 @@ int main(void)
 		TEST(value_may_contain_spaces_only_in_quotes),
 		TEST(quotes_must_balance),
 		TEST(only_printable_ascii_is_taken),
+		TEST(all_of_printable_ascii_is_taken),
 		TEST(multiple_values_are_joined_by_commas),
 		TEST(multiple_values_must_be_at_least_one),
 		TEST(multiple_values_are_checked_one_by_one),
@@ -352,6 +382,7 @@ int main(void)
 		TEST(virtio_mmio_device_may_have_an_id),
 		TEST(virtio_mmio_device_must_have_a_real_window),
 		TEST(clones_are_equal_and_independent),
+		TEST(texts_of_equal_length_can_differ),
 		TEST(destroy_takes_null),
 	};
 

@@ -270,6 +270,10 @@ static void program_header_count_is_bounded(void **state)
 
 	file.ehdr.e_phnum = 0;
 	refuse(state, &file, -EBADMSG, "0 ELF program headers");
+	file.ehdr.e_phnum =
+		CVMM_LOADER_ELF_PHNUM_MAX; /* the others are behind the segments: zeros */
+	file.ehdr.e_phoff = FILE_BYTES - CVMM_LOADER_ELF_PHNUM_MAX * sizeof(Elf64_Phdr);
+	refuse(state, &file, -EBADMSG, "nothing to load");
 	file.ehdr.e_phnum = CVMM_LOADER_ELF_PHNUM_MAX + 1;
 	refuse(state, &file, -EBADMSG, "65 ELF program headers");
 	file.ehdr.e_phnum = PN_XNUM;
@@ -484,7 +488,7 @@ static void pvh_note_is_found_among_others(void **state)
 	pos = put_note(&file, pos, 4, "Xen", 17, "xyz", 3);
 	pos = put_entry64(&file, pos, 4, entry);
 	pos = put_note(&file, pos, 4, "", 1, "", 0);
-	add_note_segment(&file, 0, pos, 0);
+	add_note_segment(&file, 0, pos, 1);
 	load(state, &file);
 	assert_int_equal(m->result.x86.rip, entry);
 }
@@ -597,6 +601,18 @@ static void note_segment_is_bounded(void **state)
 	load(state, &file);
 }
 
+static void note_of_nothing_but_its_header_is_accepted(void **state)
+{
+	struct elf_file file = pvh_file(TEXT_GPA);
+	size_t pos = phdr(&file, 2)->p_filesz;
+
+	memset(file.bytes + NOTE_OFFSET + pos, 0, 12);
+	file.bytes[NOTE_OFFSET + pos + 8] = 1; /* its type: not padding */
+	phdr(&file, 2)->p_filesz += 12;
+	phdr(&file, 2)->p_align = 0;
+	load(state, &file);
+}
+
 static void note_alignment_other_than_4_or_8_is_refused(void **state)
 {
 	struct elf_file file = pvh_file(TEXT_GPA);
@@ -659,6 +675,7 @@ int main(void)
 		TEST(zeros_behind_the_last_note_are_padding),
 		TEST(note_without_its_final_padding_is_accepted),
 		TEST(note_segment_is_bounded),
+		TEST(note_of_nothing_but_its_header_is_accepted),
 		TEST(note_alignment_other_than_4_or_8_is_refused),
 		TEST(malformed_notes_do_not_matter_to_a_forced_long_mode),
 	};
