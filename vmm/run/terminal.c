@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "terminal.h"
+
+#define DEFAULT_ROWS 24
+#define DEFAULT_COLS 80
+
+/*
+ * Waits until the other end of the pipe is closed, by intent or by death, and restores the terminal.
+ * It ignores what a terminal or a user may send to the whole job; it ends when its parent does.
+ */
+static __attribute__((noreturn)) void guard(int fd, int pipe_fd, const struct termios *saved)
+{
+	char byte;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, SIG_IGN); /* SIGTTOU among them: it may set the terminal */
+	setpgid(0, 0);
+	while (read(pipe_fd, &byte, 1) < 0 && errno == EINTR)
+		;
+	tcsetattr(fd, TCSADRAIN, saved);
+	_exit(0);
+}
+
+/* Holds nothing open but the terminal and its pipe: others wait for the end of our streams. */
+static void close_all_but(int a, int b)
+{
+	long max = sysconf(_SC_OPEN_MAX);
+
+	for (int fd = 0; fd < (max > 0 && max < 4096 ? (int)max : 4096); fd++)
+		if (fd != a && fd != b)
+			close(fd);
+}
+
+static int start_guardian(int fd, const struct termios *saved, struct cvmm_terminal *t)
+{
+	int pipe_fds[2];
+	pid_t pid;
+
+	if (pipe2(pipe_fds, O_CLOEXEC))
+		return -errno;
+	pid = fork();
+	if (pid < 0) {
+		close(pipe_fds[0]);
+		close(pipe_fds[1]);
+		return -errno;
+	}
+	if (pid == 0) {
+		close_all_but(fd, pipe_fds[0]);
+		guard(fd, pipe_fds[0], saved);
+	}
+	close(pipe_fds[0]);
+	t->guardian_pipe = pipe_fds[1];
+	t->guardian = pid;
+	return 0;
+}
+
+int cvmm_terminal_take(int fd, struct cvmm_terminal *ret_terminal, struct cvmm_error *err)
+{
+	struct cvmm_terminal t = { .fd = fd, .guardian_pipe = -1, .guardian = -1 };
+	struct termios saved, raw;
+	int ret;
+
+	if (tcgetattr(fd, &saved))
+		return cvmm_fail(err, -errno, "cannot read the terminal's settings: %s",
+				 strerror(errno));
+	ret = start_guardian(fd, &saved, &t);
+	if (ret)
+		return cvmm_fail(err, ret, "cannot start the terminal's guardian: %s",
+				 strerror(-ret));
+	raw = saved;
+	cfmakeraw(&raw);
+	if (tcsetattr(fd, TCSADRAIN, &raw)) {
+		ret = cvmm_fail(err, -errno, "cannot make the terminal raw: %s", strerror(errno));
+		cvmm_terminal_give_back(&t);
+		return ret;
+	}
+	*ret_terminal = t;
+	return 0;
+}
+
+void cvmm_terminal_give_back(struct cvmm_terminal *t)
+{
+	if (t->fd < 0)
+		return;
+	cvmm_close_fd(&t->guardian_pipe);
+	while (waitpid(t->guardian, NULL, 0) < 0 && errno == EINTR)
+		;
+	*t = CVMM_TERMINAL_NONE;
+}
+
+void cvmm_terminal_size(int fd, uint16_t *ret_rows, uint16_t *ret_cols)
+{
+	struct winsize size = { 0 };
+
+	if (ioctl(fd, TIOCGWINSZ, &size) || !size.ws_row || !size.ws_col) {
+		size.ws_row = DEFAULT_ROWS;
+		size.ws_col = DEFAULT_COLS;
+	}
+	*ret_rows = size.ws_row;
+	*ret_cols = size.ws_col;
+}
