@@ -704,6 +704,26 @@ static void lost_socket_peer_fails_the_output_without_a_signal(void **state)
 	guest_destroy(&g);
 }
 
+static void input_that_fails_counts_as_ended(void **state)
+{
+	static struct guest g;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	guest_create_plain(&g, fds[0], -1);
+	guest_boot(&g);
+	guest_open(&g, 1);
+	guest_offer(&g, 1, 2, 100);
+	assert_int_equal(write(fds[0], "unread", 6), 6);
+	close(fds[1]); /* with bytes unread: resets the connection */
+	expect_nothing_received(&g, 1);
+	guest_expect_control(&g, 1, PORT_OPEN, 0);
+	assert_int_equal(g.events[1][CVMM_CONSOLE_INPUT_ENDED], 1);
+	close(fds[0]);
+	guest_destroy(&g);
+}
+
 /* ---- reset, broken queues, few features --------------------------------------------------------- */
 
 static void output_that_waits_survives_a_reset(void **state)
@@ -751,6 +771,63 @@ static void output_that_waits_is_written_after_the_device_stopped(void **state)
 	assert_int_equal(g.events[1][CVMM_CONSOLE_OUTPUT_IDLE], 1);
 	assert_true(cvmm_console_output_idle(g.console, 1));
 	expect_read(out.read, "last words");
+	close_pipe(out);
+	guest_destroy(&g);
+}
+
+static void kept_output_of_several_resets_stays_in_order(void **state)
+{
+	struct random_stream source = RANDOM_STREAM, sink = RANDOM_STREAM;
+	struct pipe_ends out = make_pipe();
+	uint8_t bytes[PIECE_BYTES_MAX];
+	static struct guest g;
+	ssize_t n;
+
+	(void)state;
+	guest_create_plain(&g, -1, out.write);
+	for (int life = 0; life < 4; life++) {
+		guest_boot(&g);
+		for (int i = 0; i < 30; i++) {
+			stream_fill(&source, bytes, sizeof(bytes) - 1);
+			guest_send(&g, 1, bytes, sizeof(bytes) - 1);
+		}
+		harness_stop(&g.h);
+		/* The reader takes some, so that a part of what is kept gets out. */
+		n = read(out.read, bytes, sizeof(bytes));
+		assert_true(n > 0);
+		stream_check(&sink, bytes, (size_t)n);
+		harness_run(&g.h);
+	}
+	while ((n = read(out.read, bytes, sizeof(bytes))) > 0) {
+		stream_check(&sink, bytes, (size_t)n);
+		harness_run(&g.h);
+	}
+	assert_int_equal(sink.position, source.position);
+	close_pipe(out);
+	guest_destroy(&g);
+}
+
+static void reader_lost_while_output_is_kept_makes_it_idle(void **state)
+{
+	struct pipe_ends out = make_pipe();
+	static struct guest g;
+
+	(void)state;
+	fill_pipe(out.write);
+	guest_create_plain(&g, -1, out.write);
+	guest_boot(&g);
+	guest_send(&g, 1, "unheard", 7);
+	harness_stop(&g.h);
+	close(out.read);
+	out.read = -1;
+	harness_run(&g.h);
+	assert_int_equal(g.events[1][CVMM_CONSOLE_OUTPUT_FAILED], 1);
+	assert_int_equal(g.events[1][CVMM_CONSOLE_OUTPUT_IDLE], 1);
+
+	/* The next driver is told when it opens the port. */
+	guest_boot(&g);
+	guest_open(&g, 1);
+	guest_expect_control(&g, 1, PORT_OPEN, 0);
 	close_pipe(out);
 	guest_destroy(&g);
 }
@@ -949,8 +1026,11 @@ int main(void)
 		cmocka_unit_test(reader_lost_while_output_waits_makes_it_idle),
 		cmocka_unit_test(lost_reader_leaves_a_port_with_input_open),
 		cmocka_unit_test(lost_socket_peer_fails_the_output_without_a_signal),
+		cmocka_unit_test(input_that_fails_counts_as_ended),
 		cmocka_unit_test(output_that_waits_survives_a_reset),
 		cmocka_unit_test(output_that_waits_is_written_after_the_device_stopped),
+		cmocka_unit_test(kept_output_of_several_resets_stays_in_order),
+		cmocka_unit_test(reader_lost_while_output_is_kept_makes_it_idle),
 		cmocka_unit_test(output_kept_at_a_reset_is_bounded),
 		cmocka_unit_test(device_starts_again_from_nothing),
 		cmocka_unit_test(broken_queue_asks_for_a_reset_and_keeps_output),
