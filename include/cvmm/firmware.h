@@ -3,7 +3,8 @@
  * cvmm firmware: ACPI tables (x86_64) from one description of the machine.
  *
  * The description says what the machine has, not how a table encodes it, so that other encodings (a
- * device tree) can be made from it. All of it comes from the VMM; a bad one is refused with a message.
+ * device tree) can be made from it. All of it comes from the VMM; a bad one is refused, with a
+ * message.
  *
  * Unstable (0.x): names and layouts may change between releases.
  */
@@ -18,8 +19,8 @@ extern "C" {
 #endif
 
 /*
- * Where x86 guests look for the RSDP when nobody tells them: on 16-byte boundaries of the BIOS area.
- * The E820 map must not call it usable RAM.
+ * Where x86 guests look for the RSDP when nobody tells them: on 16-byte boundaries of the BIOS
+ * area. The E820 map must not call it usable RAM.
  */
 #define CVMM_FIRMWARE_ACPI_GPA UINT64_C(0xe0000)
 #define CVMM_FIRMWARE_ACPI_AREA_BYTES UINT64_C(0x20000)
@@ -147,7 +148,7 @@ struct cvmm_firmware_machine {
  * cvmm_firmware_acpi_build() - make the ACPI tables in a host buffer
  * @machine: the description (controlled by the VMM)
  * @buf: @cap_bytes bytes; unspecified content on failure
- * @cap_bytes: room; what one CVMM_FIRMWARE_ACPI_AREA_BYTES holds is enough for 1024 CPUs and 256 devices
+ * @cap_bytes: room; CVMM_FIRMWARE_ACPI_AREA_BYTES is enough for 1024 CPUs and 256 devices
  * @gpa: where the guest will see @buf, a multiple of CVMM_FIRMWARE_ACPI_GPA_ALIGN
  * @ret_len_bytes: bytes used
  * @ret_rsdp: address of the RSDP; give it to the guest where the boot protocol has a field for it
@@ -171,8 +172,10 @@ CVMM_API int cvmm_firmware_acpi_build(const struct cvmm_firmware_machine *machin
  * @ret_rsdp: address of the RSDP
  * @err: optional
  *
- * Only the bytes that the tables need are written. Return: as cvmm_firmware_acpi_build(), or -EFAULT
- * if the area is not RAM, or -ENOMEM. On failure guest memory is unchanged. Context: any thread.
+ * Only the bytes that the tables need are written. On failure guest memory is unchanged.
+ *
+ * Return: as cvmm_firmware_acpi_build(), or -EFAULT if the area is not RAM, or -ENOMEM.
+ * Context: any thread.
  */
 CVMM_API int cvmm_firmware_acpi_write(const struct cvmm_mem *mem,
 				      const struct cvmm_firmware_machine *machine, cvmm_gpa gpa,

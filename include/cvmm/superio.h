@@ -2,11 +2,12 @@
 /*
  * cvmm superio: the 16550A serial port and the reset half of the i8042.
  *
- * Pure state machines: no threads, no descriptors, no clock. The caller routes register accesses in,
- * and gives callbacks for what comes out.
+ * Pure state machines: no threads, no descriptors, no clock. The caller routes register accesses
+ * in, and gives callbacks for what comes out.
  *
  * Threads: nothing here locks. The caller serialises all calls on one device (one mutex around the
- * vCPU's register accesses and the event loop's input and drain). Callbacks run on the calling thread.
+ * vCPU's register accesses and the event loop's input and drain). Callbacks run on the calling
+ * thread.
  *
  * Unstable (0.x): names and layouts may change between releases.
  */
@@ -26,7 +27,7 @@ extern "C" {
 #define CVMM_SERIAL_TX_RING_BYTES 4096 /* bytes that wait for the host to take them */
 
 enum cvmm_serial_event {
-	/* The host took less than it was offered: call cvmm_serial_tx_drain() when it can take more. */
+	/* The host took less than offered: call cvmm_serial_tx_drain() when it can take more. */
 	CVMM_SERIAL_EVENT_TX_BLOCKED,
 	/* An earlier cvmm_serial_rx_enqueue() fell short, and there is room now. */
 	CVMM_SERIAL_EVENT_RX_ROOM,
@@ -46,8 +47,8 @@ enum cvmm_serial_modem {
 /**
  * struct cvmm_serial_ops - what a serial port needs of its owner
  * @size: sizeof(struct cvmm_serial_ops)
- * @write: take guest output; must not block. Returns how many of the @len bytes it took: fewer, even 0,
- *         if the host cannot take more now (or prefers to take them in batches later)
+ * @write: take guest output; must not block. Returns how many of the @len bytes it took: fewer, even
+ *         0, if the host cannot take more now (or prefers to take them in batches later)
  * @set_irq: drive the interrupt line; called only when the level changes, low at creation
  * @event: optional; called last in an operation, so it may enqueue or drain from inside
  *
@@ -62,11 +63,10 @@ struct cvmm_serial_ops {
 
 /* Counters since creation; not part of the saved state. */
 struct cvmm_serial_stats {
-	uint64_t rx_bytes; /* enqueued by the host */
-	uint64_t
-		rx_overruns; /* received with no room: by loopback, or told by cvmm_serial_rx_lost() */
-	uint64_t tx_bytes;   /* taken by the host */
-	uint64_t tx_dropped; /* sent by the guest although the port said that it had no room */
+	uint64_t rx_bytes;    /* enqueued by the host */
+	uint64_t rx_overruns; /* received without room in loopback, or lost before */
+	uint64_t tx_bytes;    /* taken by the host */
+	uint64_t tx_dropped;  /* sent by the guest although the port said that it had no room */
 };
 
 struct cvmm_serial;
@@ -85,7 +85,7 @@ CVMM_API int cvmm_serial_create(const struct cvmm_serial_ops *ops, void *ctx,
 /* NULL is allowed. Bytes still in the transmit ring are lost; no callback is called. */
 CVMM_API void cvmm_serial_destroy(struct cvmm_serial *serial);
 
-/* Power-on state. Lowers the interrupt line; forgets input; output in the ring stays for the host. */
+/* Power-on state. Lowers the interrupt line, forgets input; output in the ring stays. */
 CVMM_API void cvmm_serial_reset(struct cvmm_serial *serial);
 
 /**
@@ -110,8 +110,9 @@ CVMM_API void cvmm_serial_write(struct cvmm_serial *serial, uint64_t offset, uin
  * cvmm_serial_rx_enqueue() - give input to the guest
  * @bytes: @len bytes (controlled by whoever types)
  *
- * Return: bytes taken: at most what the FIFO has room for, 1 byte while the guest has its FIFO off, and
- * 0 in loopback. If fewer than @len, CVMM_SERIAL_EVENT_RX_ROOM tells when to come back with the rest.
+ * Return: bytes taken: at most what the FIFO has room for, 1 byte while the guest has its FIFO off,
+ * and 0 in loopback. If fewer than @len, CVMM_SERIAL_EVENT_RX_ROOM tells when to come back with the
+ * rest.
  */
 CVMM_API size_t cvmm_serial_rx_enqueue(struct cvmm_serial *serial, const uint8_t *bytes,
 				       size_t len);
@@ -119,7 +120,7 @@ CVMM_API size_t cvmm_serial_rx_enqueue(struct cvmm_serial *serial, const uint8_t
 /* Bytes that cvmm_serial_rx_enqueue() would take now. */
 CVMM_API size_t cvmm_serial_rx_room(const struct cvmm_serial *serial);
 
-/* Tell the guest that input was lost on the way (an overrun error), for callers that cannot hold it. */
+/* Tell the guest that input was lost (an overrun error), for callers that cannot hold it. */
 CVMM_API void cvmm_serial_rx_lost(struct cvmm_serial *serial);
 
 /**
@@ -133,7 +134,7 @@ CVMM_API size_t cvmm_serial_tx_drain(struct cvmm_serial *serial);
 /* Bytes of output that wait for the host. */
 CVMM_API size_t cvmm_serial_tx_pending(const struct cvmm_serial *serial);
 
-/* Set the lines that the other end drives: a mask of enum cvmm_serial_modem; other bits are ignored. */
+/* Set the lines that the other end drives: enum cvmm_serial_modem; other bits are ignored. */
 CVMM_API void cvmm_serial_set_modem(struct cvmm_serial *serial, unsigned int lines);
 
 /* The interrupt line, as @set_irq was told last. */
@@ -182,7 +183,7 @@ CVMM_API void cvmm_serial_save(const struct cvmm_serial *serial,
 
 /**
  * cvmm_serial_restore() - put a port into a saved state
- * @state: bytes of a struct cvmm_serial_state, of any alignment (controlled by whoever made the file)
+ * @state: bytes of a struct cvmm_serial_state, of any alignment (file-controlled)
  * @len_bytes: how many
  *
  * Sets the interrupt line to what the state demands, and raises the events that it implies: waiting
@@ -193,7 +194,7 @@ CVMM_API void cvmm_serial_save(const struct cvmm_serial *serial,
 CVMM_API int cvmm_serial_restore(struct cvmm_serial *serial, const void *state, size_t len_bytes,
 				 struct cvmm_error *err);
 
-/* ---- i8042: CPU reset only --------------------------------------------------------------------- */
+/* ---- i8042: CPU reset only ------------------------------------------------------------------- */
 
 #define CVMM_I8042_BASE_PORT 0x60
 #define CVMM_I8042_PORTS 5

@@ -120,7 +120,7 @@ enum {
 	S5_ELEMENTS = 4,
 };
 
-/* ---- frame of a table -------------------------------------------------------------------------- */
+/* ---- frame of a table ------------------------------------------------------------------------ */
 
 static uint8_t checksum_fix(const uint8_t *bytes, size_t len)
 {
@@ -165,7 +165,7 @@ static void table_end(struct aml *out, size_t start)
 	table[SDT_CHECKSUM] = checksum_fix(table, len);
 }
 
-/* ---- DSDT -------------------------------------------------------------------------------------- */
+/* ---- DSDT ------------------------------------------------------------------------------------ */
 
 /* A device name of one letter and a number: "C02A". The limits on counts make it fit. */
 static void numbered_device_begin(struct aml *out, char letter, size_t number)
@@ -264,7 +264,7 @@ static size_t put_dsdt(struct aml *out, const struct cvmm_firmware_machine *mach
 	return start;
 }
 
-/* ---- FADT -------------------------------------------------------------------------------------- */
+/* ---- FADT ------------------------------------------------------------------------------------ */
 
 static void set_io_byte_register(uint8_t *gas, uint16_t port)
 {
@@ -320,7 +320,7 @@ static size_t put_fadt(struct aml *out, const struct cvmm_firmware_machine *mach
 	return start;
 }
 
-/* ---- MADT -------------------------------------------------------------------------------------- */
+/* ---- MADT ------------------------------------------------------------------------------------ */
 
 static void put_madt_cpu(struct aml *out, uint32_t index, uint32_t apic_id)
 {
@@ -377,7 +377,7 @@ static size_t put_madt(struct aml *out, const struct cvmm_firmware_machine *mach
 	return start;
 }
 
-/* ---- the roots, and the whole ------------------------------------------------------------------ */
+/* ---- the roots, and the whole ---------------------------------------------------------------- */
 
 static void fill_rsdp(uint8_t *rsdp, uint64_t xsdt_gpa)
 {

@@ -52,7 +52,7 @@ enum {
 #define INTEGER_BYTES_MAX 9
 #define EISA_ID_CHARS 7
 
-/* ---- bytes ------------------------------------------------------------------------------------- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 void aml_init(struct aml *aml, void *buf, size_t cap)
 {
@@ -126,7 +126,7 @@ void aml_zeroes(struct aml *aml, size_t len)
 		aml_u8(aml, 0);
 }
 
-/* ---- names ------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static bool is_lead_char(char c)
 {
@@ -211,7 +211,7 @@ void aml_path(struct aml *aml, const char *path)
 		aml_u8(aml, PATH_NULL);
 }
 
-/* ---- data objects ------------------------------------------------------------------------------ */
+/* ---- data objects ---------------------------------------------------------------------------- */
 
 static size_t encode_integer(uint64_t v, uint8_t bytes[INTEGER_BYTES_MAX])
 {
@@ -287,7 +287,7 @@ void aml_eisa_id(struct aml *aml, const char *id)
 	aml_integer(aml, __builtin_bswap32(value));
 }
 
-/* ---- blocks ------------------------------------------------------------------------------------ */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 size_t aml_pkg_length(size_t content_len, uint8_t bytes[AML_PKG_LENGTH_BYTES_MAX])
 {
@@ -384,7 +384,7 @@ void aml_name(struct aml *aml, const char *path)
 	aml_path(aml, path);
 }
 
-/* ---- resource descriptors (ACPI 6.5 section 6.4) ------------------------------------------------- */
+/* ---- resource descriptors (ACPI 6.5 section 6.4) --------------------------------------------- */
 
 void aml_res_memory32_fixed(struct aml *aml, uint32_t base, uint32_t len)
 {

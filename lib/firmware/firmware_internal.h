@@ -4,7 +4,7 @@
 
 #include <cvmm/firmware.h>
 
-/* ---- description of the machine ---------------------------------------------------------------- */
+/* ---- description of the machine -------------------------------------------------------------- */
 
 /* Whether a description makes sense, for any encoding of it. Return: 0 or -EINVAL. */
 int fw_machine_check(const struct cvmm_firmware_machine *machine, struct cvmm_error *err);
@@ -15,7 +15,7 @@ static inline uint32_t fw_machine_apic_id(const struct cvmm_firmware_machine *ma
 	return machine->apic_ids ? machine->apic_ids[i] : i;
 }
 
-/* ---- AML writer -------------------------------------------------------------------------------- */
+/* ---- AML writer ------------------------------------------------------------------------------ */
 
 #define AML_DEPTH_MAX 8
 #define AML_PKG_LENGTH_BYTES_MAX 4
@@ -48,7 +48,7 @@ struct aml {
 
 void aml_init(struct aml *aml, void *buf, size_t cap);
 
-/* Return: 0; -ENOSPC, -EINVAL (bad name), -E2BIG (block too long); -EINVAL if a block is still open. */
+/* Return: 0; -ENOSPC, -EINVAL (bad name, or a block still open), -E2BIG (block too long). */
 int aml_finish(const struct aml *aml);
 
 /* Make the writer fail with @error, unless it did before. */

@@ -127,7 +127,7 @@ static void assert_refused(const struct cvmm_firmware_machine *machine, const ch
 	free(buf);
 }
 
-/* ---- tables ------------------------------------------------------------------------------------ */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 static void rsdp_has_both_checksums_and_no_rsdt(void **state)
 {
@@ -285,7 +285,7 @@ static void sleep_value_matches_the_s5_package(void **state)
 	free(t.buf);
 }
 
-/* ---- bounds ------------------------------------------------------------------------------------ */
+/* ---- bounds ---------------------------------------------------------------------------------- */
 
 static void every_buffer_too_small_is_enospc_and_not_overrun(void **state)
 {
@@ -400,7 +400,7 @@ static void bad_address_of_the_tables_is_refused(void **state)
 				 -EINVAL);
 }
 
-/* ---- bad descriptions -------------------------------------------------------------------------- */
+/* ---- bad descriptions ------------------------------------------------------------------------ */
 
 #define ASSERT_REFUSED_WITH(field, value, word)                        \
 	do {                                                           \
@@ -494,7 +494,7 @@ static void bad_platform_registers_are_refused(void **state)
 	ASSERT_REFUSED_WITH(sleep_control_port, 0x601, "sleep");
 }
 
-/* ---- guest memory ------------------------------------------------------------------------------ */
+/* ---- guest memory ---------------------------------------------------------------------------- */
 
 static struct cvmm_mem *make_mem(void)
 {

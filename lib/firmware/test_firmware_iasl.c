@@ -31,7 +31,7 @@ struct fixture {
 
 static const struct cvmm_firmware_serial com1 = { .port = 0x3f8, .gsi = 4 };
 
-/* ---- files and commands ------------------------------------------------------------------------ */
+/* ---- files and commands ---------------------------------------------------------------------- */
 
 static char *read_file(const char *dir, const char *name, size_t *ret_len)
 {
@@ -83,7 +83,7 @@ static void run_iasl(const char *dir, const char *args)
 	free(log);
 }
 
-/* ---- round trips ------------------------------------------------------------------------------- */
+/* ---- round trips ----------------------------------------------------------------------------- */
 
 /*
  * Disassemble a table into f->text and compile that. All but the header, where iasl signs as the
@@ -271,7 +271,7 @@ static void xsdt_round_trips(void **state)
 	assert_int_equal(count_of(f, "ACPI Table Address"), 2);
 }
 
-/* ---- set-up ------------------------------------------------------------------------------------ */
+/* ---- set-up ---------------------------------------------------------------------------------- */
 
 static int set_up(void **state)
 {

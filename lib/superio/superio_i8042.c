@@ -2,10 +2,10 @@
 /*
  * The i8042 as far as PC guests need it without a keyboard: a way to reset the machine.
  *
- * Theory of operation: the controller's output port has the CPU reset line at bit 0, active low. Guests
- * pulse it with one of the commands 0xf0 to 0xff (bit n clear: pulse line n), or write the output
- * port with command 0xd1 and a data byte. Status always reads 0: commands are taken at once, so
- * that a driver which waits for the input buffer never spins, and there is never any output.
+ * Theory of operation: the controller's output port has the CPU reset line at bit 0, active low.
+ * Guests pulse it with one of the commands 0xf0 to 0xff (bit n clear: pulse line n), or write the
+ * output port with command 0xd1 and a data byte. Status always reads 0: commands are taken at once,
+ * so that a driver which waits for the input buffer never spins, and there is never any output.
  */
 #include <cvmm/superio.h>
 

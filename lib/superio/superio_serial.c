@@ -156,7 +156,7 @@ static bool thre(const struct cvmm_serial *serial)
 	return serial->tx_count <= TX_LINE_BYTES;
 }
 
-/* ---- interrupt and events ---------------------------------------------------------------------- */
+/* ---- interrupt and events -------------------------------------------------------------------- */
 
 static uint8_t rx_cause(const struct cvmm_serial *serial)
 {
@@ -203,14 +203,14 @@ static void finish(struct cvmm_serial *serial)
 		serial->tx_blocked = false;
 		send_event(serial, CVMM_SERIAL_EVENT_TX_BLOCKED);
 	}
-	/* An empty FIFO, not just a free byte: input comes in FIFO-sized pieces, not byte by byte. */
+	/* An empty FIFO, not just a free byte: input then comes in pieces as large as the FIFO. */
 	if (serial->rx_wanted && !serial->rx_count && !in_loopback(serial)) {
 		serial->rx_wanted = false;
 		send_event(serial, CVMM_SERIAL_EVENT_RX_ROOM);
 	}
 }
 
-/* ---- receive ----------------------------------------------------------------------------------- */
+/* ---- receive --------------------------------------------------------------------------------- */
 
 static void rx_push(struct cvmm_serial *serial, uint8_t byte)
 {
@@ -278,7 +278,7 @@ void cvmm_serial_rx_lost(struct cvmm_serial *serial)
 	finish(serial);
 }
 
-/* ---- transmit ---------------------------------------------------------------------------------- */
+/* ---- transmit -------------------------------------------------------------------------------- */
 
 /* Offer the ring to the host until it takes less than it was offered. */
 static void tx_pump(struct cvmm_serial *serial)
@@ -340,7 +340,7 @@ size_t cvmm_serial_tx_pending(const struct cvmm_serial *serial)
 	return serial->tx_count;
 }
 
-/* ---- registers --------------------------------------------------------------------------------- */
+/* ---- registers ------------------------------------------------------------------------------- */
 
 static uint8_t read_iir(struct cvmm_serial *serial)
 {
@@ -427,8 +427,8 @@ static void write_ier(struct cvmm_serial *serial, uint8_t value)
 
 	serial->ier = value & IER_MASK;
 	/*
-	 * A 16550 reports an empty transmitter again when the cause is unmasked: that is how drivers
-	 * start to send, and how they go on after a console message was sent with IER at 0.
+	 * A 16550 reports an empty transmitter again when the cause is unmasked: so drivers start
+	 * to send, and go on after a console message was sent with IER at 0.
 	 */
 	if ((unmasked & IER_THRE) && thre(serial))
 		serial->thre_pending = true;
@@ -526,7 +526,7 @@ void cvmm_serial_write(struct cvmm_serial *serial, uint64_t offset, uint8_t valu
 	finish(serial);
 }
 
-/* ---- life -------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void power_on(struct cvmm_serial *serial)
 {
@@ -583,7 +583,7 @@ void cvmm_serial_get_stats(const struct cvmm_serial *serial, struct cvmm_serial_
 	*ret_stats = serial->stats;
 }
 
-/* ---- saved state ------------------------------------------------------------------------------- */
+/* ---- saved state ----------------------------------------------------------------------------- */
 
 _Static_assert(sizeof(struct cvmm_serial_state) ==
 		       24 + CVMM_SERIAL_FIFO_BYTES + CVMM_SERIAL_TX_RING_BYTES,

@@ -99,7 +99,7 @@ static size_t dropped(const struct fixture *f)
 	return stats.tx_dropped;
 }
 
-/* ---- registers --------------------------------------------------------------------------------- */
+/* ---- registers ------------------------------------------------------------------------------- */
 
 static void power_on_state_is_idle(void **state)
 {
@@ -190,7 +190,7 @@ static void incomplete_ops_are_refused(void **state)
 	cvmm_serial_destroy(NULL);
 }
 
-/* ---- receive ----------------------------------------------------------------------------------- */
+/* ---- receive --------------------------------------------------------------------------------- */
 
 static void input_raises_the_line_until_it_is_read(void **state)
 {
@@ -330,7 +330,7 @@ static void line_stays_high_while_data_remains(void **state)
 	assert_int_equal(f->host.level_changes, 2);
 }
 
-/* ---- FIFO control ------------------------------------------------------------------------------ */
+/* ---- FIFO control ---------------------------------------------------------------------------- */
 
 static void iir_tells_whether_fifos_are_on(void **state)
 {
@@ -434,7 +434,7 @@ static void freebsd_probe_measures_and_flushes_the_fifo(void **state)
 	assert_int_equal(f->host.taken, 0);
 }
 
-/* ---- transmit ---------------------------------------------------------------------------------- */
+/* ---- transmit -------------------------------------------------------------------------------- */
 
 static void output_reaches_the_host_at_once(void **state)
 {
@@ -606,7 +606,7 @@ static void ring_wraps_around(void **state)
 		assert_int_equal(f->host.out[1 + i], i);
 }
 
-/* ---- loopback and modem lines -------------------------------------------------------------------- */
+/* ---- loopback and modem lines ---------------------------------------------------------------- */
 
 static void loopback_returns_bytes_to_the_guest_only(void **state)
 {
@@ -711,7 +711,7 @@ static void lines_changed_during_loopback_show_afterwards(void **state)
 	assert_int_equal(in(f, MSR), CVMM_SERIAL_DCD | 0x08);
 }
 
-/* ---- events ------------------------------------------------------------------------------------ */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 struct refill {
 	struct check_host host; /* first: the other callbacks take it as their context */
