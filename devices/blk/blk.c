@@ -2,11 +2,11 @@
 /*
  * The block device, VIRTIO 1.3, 5.2.
  *
- * Theory of operation: the loop pops chains, checks them (blk_request.c) and gives what is left to do to
- * the worker (blk_worker.c); the worker's notifier brings the loop back to write statuses and to give
- * chains back. There are as many requests as a queue has heads, so one is always free. A request that
- * is wrong, or meets bad storage, gets a status that says so. A chain without room for a status
- * cannot be answered: it breaks the queue.
+ * Theory of operation: the loop pops chains, checks them (blk_request.c) and gives what is left to
+ * do to the worker (blk_worker.c); the worker's notifier brings the loop back to write statuses and
+ * to give chains back. There are as many requests as a queue has heads, so one is always free. A
+ * request that is wrong, or meets bad storage, gets a status that says so. A chain without room for
+ * a status cannot be answered: it breaks the queue.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -105,8 +105,8 @@ int blk_storage_write_zeroes(struct blk_storage *s, uint64_t offset, uint64_t le
 /* ---- requests -------------------------------------------------------------------------------- */
 
 /*
- * A chain of at most one queue of descriptors, some of which may touch two regions of memory. A request
- * belongs to the loop, except between blk_worker_submit() and blk_worker_take_done().
+ * A chain of at most one queue of descriptors, some of which may touch two regions of memory. A
+ * request belongs to the loop, except between blk_worker_submit() and blk_worker_take_done().
  */
 #define BLK_PIECES_MAX (CVMM_BLK_QUEUE_SIZE_MAX + 16U)
 
@@ -156,7 +156,7 @@ static inline struct blk_request *blk_list_take(struct blk_request_list *list)
 	return request;
 }
 
-/* ---- the worker thread, blk_worker.c ----------------------------------------------------------- */
+/* ---- the worker thread, blk_worker.c --------------------------------------------------------- */
 
 struct blk_worker {
 	pthread_t thread;

@@ -114,11 +114,10 @@ static int probe(struct blk_storage *s, const struct cvmm_blk_config *config,
 		return r;
 	s->capacity_bytes = bytes - bytes % s->block_bytes;
 	if (s->capacity_bytes != bytes)
-		cvmm_log(
-			config->log, CVMM_LOG_WARN,
-			"disk image %s: the last %llu bytes are no whole block of %u and are left out",
-			image_name(config), (unsigned long long)(bytes - s->capacity_bytes),
-			s->block_bytes);
+		cvmm_log(config->log, CVMM_LOG_WARN,
+			 "disk image %s: the last %llu bytes are no block of %u and are left out",
+			 image_name(config), (unsigned long long)(bytes - s->capacity_bytes),
+			 s->block_bytes);
 	return 0;
 }
 

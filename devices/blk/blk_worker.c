@@ -2,10 +2,11 @@
 /*
  * The thread that waits for storage.
  *
- * Theory of operation: two lists under one lock. The loop appends to `todo`; the thread takes from it,
- * executes without the lock and appends to `done`; the loop is woken through a notifier when
- * `done` stops being empty. In between a request, guest buffers included, belongs to the thread. One
- * thread and first-in-first-out order make a flush cover every write that was completed before it.
+ * Theory of operation: two lists under one lock. The loop appends to `todo`; the thread takes from
+ * it, executes without the lock and appends to `done`; the loop is woken through a notifier when
+ * `done` stops being empty. In between a request, guest buffers included, belongs to the thread.
+ * One thread and first-in-first-out order make a flush cover every write that was completed before
+ * it.
  */
 #include <errno.h>
 #include <signal.h>

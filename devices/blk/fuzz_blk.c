@@ -3,12 +3,12 @@
  * Requests of a hostile driver.
  *
  * Input: one byte of options (bit 0: read-only, bit 1: write-through, bits 2 and 3: DISCARD and
- * WRITE_ZEROES not negotiated), then requests: a byte with the number of pieces (1 to 8), a 16-bit word
- * for each (bit 15: writable, rest: length), a byte with the number of bytes to put at the start of
- * the readable part, and these bytes.
+ * WRITE_ZEROES not negotiated), then requests: a byte with the number of pieces (1 to 8), a 16-bit
+ * word for each (bit 15: writable, rest: length), a byte with the number of bytes to put at the
+ * start of the readable part, and these bytes.
  *
- * Checked: every chain with room for a status gets one, no more is claimed written than there is room, the
- * image keeps its size, and a read-only image its bytes.
+ * Checked: every chain with room for a status gets one, no more is claimed written than there is
+ * room, the image keeps its size, and a read-only image its bytes.
  */
 #include <sys/mman.h>
 #include <sys/stat.h>

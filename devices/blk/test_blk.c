@@ -791,8 +791,8 @@ static void zeroes_can_be_written_without_help_of_the_file_system(void **state)
 }
 
 /*
- * A loop device on the file, with blocks of @block_bytes; it goes when its last descriptor is closed. Skips
- * the test where there is none to be had.
+ * A loop device on the file, with blocks of @block_bytes; it goes when its last descriptor is
+ * closed. Skips the test where there is none to be had.
  */
 static int make_block_device(int file, uint32_t block_bytes)
 {

@@ -2,10 +2,10 @@
 /*
  * The entropy device, VIRTIO 1.3, 5.4.
  *
- * Theory of operation: everything runs on the loop. A kick serves a bounded number of chains, each with
- * a bounded number of bytes; where more is left a timer of no delay continues in the next round, so
- * that other devices get their turn. When a source is dry the chain is put back and the device
- * waits for the descriptor (or a moment, for getrandom) instead of blocking.
+ * Theory of operation: everything runs on the loop. A kick serves a bounded number of chains, each
+ * with a bounded number of bytes; where more is left a timer of no delay continues in the next
+ * round, so that other devices get their turn. When a source is dry the chain is put back and the
+ * device waits for the descriptor (or a moment, for getrandom) instead of blocking.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -148,8 +148,8 @@ static void break_queue(struct cvmm_rng *rng)
 }
 
 /*
- * Serve one chain. Readable pieces, which a driver must not add (5.4.6.1), are ignored. Return: 1 if a
- * chain was given back, 0 if there was none, -EAGAIN if the source is dry, -EPROTO.
+ * Serve one chain. Readable pieces, which a driver must not add (5.4.6.1), are ignored. Return: 1
+ * if a chain was given back, 0 if there was none, -EAGAIN if the source is dry, -EPROTO.
  */
 static int serve_one(struct cvmm_rng *rng)
 {

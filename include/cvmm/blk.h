@@ -29,17 +29,17 @@ extern "C" {
 
 /**
  * struct cvmm_blk_config - what a block device needs
- * @fd: a regular file or a block device, readable, and writable unless @read_only. The device keeps a
- *      duplicate; the caller may close its own
+ * @fd: a regular file or a block device, readable, and writable unless @read_only. The device keeps
+ *      a duplicate; the caller may close its own
  * @path: what to call the image in messages, or NULL
  * @read_only: refuse all changes and tell the driver so
  * @write_through: make every write durable before it is completed; otherwise the driver flushes.
  *      Where the driver negotiates CONFIG_WCE it can switch this
- * @no_lock: do not lock the image. By default it is locked (exclusively if writable, else shared) and
- *      creation fails with -EBUSY while another VM uses it
+ * @no_lock: do not lock the image. By default it is locked (exclusively if writable, else shared)
+ *      and creation fails with -EBUSY while another VM uses it
  * @serial: identity to report, at most CVMM_BLK_SERIAL_BYTES characters; NULL for none
- * @block_size_bytes: logical block size to report, a power of two from 512 to 65536; 0: what a block
- *      device says, 512 for a file
+ * @block_size_bytes: logical block size to report, a power of two from 512 to 65536; 0: what a
+ *      block device says, 512 for a file
  * @log: where messages go, or NULL
  */
 struct cvmm_blk_config {
@@ -69,8 +69,8 @@ struct cvmm_blk;
 CVMM_API int cvmm_blk_create(const struct cvmm_blk_config *config, struct cvmm_blk **ret_blk,
 			     struct cvmm_error *err);
 
-/* After the transport that drives the device was destroyed. Ends the thread, unlocks the image. NULL
- * is allowed. */
+/* After the transport that drives the device was destroyed. Ends the thread, unlocks the image.
+ * NULL is allowed. */
 CVMM_API void cvmm_blk_destroy(struct cvmm_blk *blk);
 
 /* Size in sectors of 512 bytes. Any thread. */

@@ -2,8 +2,8 @@
 /*
  * cvmm rng: the entropy device (VIRTIO 1.3, 5.4).
  *
- * One queue. Every writable buffer is filled with random bytes, at most CVMM_RNG_REQUEST_BYTES_MAX for
- * each; the driver is told how many it got.
+ * One queue. Every writable buffer is filled with random bytes, at most CVMM_RNG_REQUEST_BYTES_MAX
+ * for each; the driver is told how many it got.
  *
  * Unstable (0.x): names and layouts may change between releases.
  */

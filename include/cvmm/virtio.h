@@ -56,14 +56,14 @@ extern "C" {
 #define CVMM_VIRTIO_QUEUES_MAX 64
 #define CVMM_VIRTIO_CONFIG_BYTES_MAX 256
 
-/* ---- configuration space ------------------------------------------------------------------------ */
+/* ---- configuration space --------------------------------------------------------------------- */
 
 /**
  * struct cvmm_virtio_config_space - a device's configuration bytes, readable from any thread
  *
- * Every device embeds one; transports read it on vCPU threads while the device changes it on the loop.
- * The generation changes with every update, so that a driver can see that two reads belong together
- * (VIRTIO 1.3, 2.5.1).
+ * Every device embeds one; transports read it on vCPU threads while the device changes it on the
+ * loop. The generation changes with every update, so that a driver can see that two reads belong
+ * together (VIRTIO 1.3, 2.5.1).
  */
 struct cvmm_virtio_config_space {
 	pthread_mutex_t lock; /* a leaf: nothing is called while it is held */
@@ -76,7 +76,8 @@ CVMM_API int cvmm_virtio_config_space_init(struct cvmm_virtio_config_space *spac
 					   const void *bytes, size_t len_bytes);
 CVMM_API void cvmm_virtio_config_space_fini(struct cvmm_virtio_config_space *space);
 
-/* Change bytes and the generation. The device then calls its host's config_changed(). Any thread. */
+/* Change bytes and the generation. The device then calls its host's config_changed(). Any
+ * thread. */
 CVMM_API void cvmm_virtio_config_space_update(struct cvmm_virtio_config_space *space, size_t offset,
 					      const void *bytes, size_t len_bytes);
 
@@ -85,7 +86,7 @@ CVMM_API void cvmm_virtio_config_space_read(struct cvmm_virtio_config_space *spa
 					    void *dst, size_t len_bytes);
 CVMM_API uint32_t cvmm_virtio_config_space_generation(struct cvmm_virtio_config_space *space);
 
-/* ---- what a device sees of its host ------------------------------------------------------------- */
+/* ---- what a device sees of its host ---------------------------------------------------------- */
 
 struct cvmm_virtio_host;
 
@@ -105,7 +106,7 @@ struct cvmm_virtio_host {
 	const struct cvmm_log *log; /* may be NULL */
 };
 
-/* ---- what a host sees of a device ------------------------------------------------------------- */
+/* ---- what a host sees of a device ------------------------------------------------------------ */
 
 /**
  * struct cvmm_virtio_start - what a device gets when the driver is ready
@@ -137,28 +138,31 @@ struct cvmm_virtio_device_ops {
 	/* Identity; constant after creation, any thread. */
 	unsigned int (*queue_count)(void *dev);
 	uint16_t (*queue_size_max)(void *dev, unsigned int queue);
-	/* Device-specific feature bits (0–23, 50–127). The transport adds those of rings and transports. */
+	/* Device-specific feature bits (0–23, 50–127). The transport adds those of rings and
+	 * transports. */
 	uint64_t (*features)(void *dev);
 	struct cvmm_virtio_config_space *(*config_space)(void *dev);
 
 	/* The driver set DRIVER_OK. An error makes the transport set NEEDS_RESET. */
 	int (*start)(void *dev, const struct cvmm_virtio_start *start, struct cvmm_error *err);
-	/* The driver made buffers available in a queue. Also called once for every queue after start. */
+	/* The driver made buffers available in a queue. Also called once for every queue after
+	 * start. */
 	void (*kick)(void *dev, unsigned int queue);
-	/* Let go of the queues: after return the device touches neither them nor guest memory. What is
-	 * in flight is completed or dropped (the driver has reset the device, or the machine stops). */
+	/* Let go of the queues: after return the device touches neither them nor guest memory. What
+	 * is in flight is completed or dropped (the driver has reset the device, or the machine
+	 * stops). */
 	void (*stop)(void *dev);
-	/* Optional: one queue was reset (RING_RESET) or enabled again while the device runs. Around them
-	 * as around stop and start: after queue_stop the device touches nothing of the queue; after
-	 * queue_start comes a kick. Without queue_stop, RING_RESET is not offered. */
+	/* Optional: one queue was reset (RING_RESET) or enabled again while the device runs. Around
+	 * them as around stop and start: after queue_stop the device touches nothing of the queue;
+	 * after queue_start comes a kick. Without queue_stop, RING_RESET is not offered. */
 	void (*queue_stop)(void *dev, unsigned int queue);
 	void (*queue_start)(void *dev, unsigned int queue);
-	/* Optional: the driver wrote configuration space bytes, which lie inside the space but are not yet
-	 * in it. Also while the device is not started. */
+	/* Optional: the driver wrote configuration space bytes, which lie inside the space but are
+	 * not yet in it. Also while the device is not started. */
 	void (*config_written)(void *dev, size_t offset, const void *bytes, size_t len_bytes);
 };
 
-/* ---- virtio-mmio, version 2 (VIRTIO 1.3, 4.2) ---------------------------------------------------- */
+/* ---- virtio-mmio, version 2 (VIRTIO 1.3, 4.2) ----------------------------------------------- */
 
 #define CVMM_VIRTIO_MMIO_LEN_BYTES 0x1000
 #define CVMM_VIRTIO_MMIO_QUEUE_NOTIFY 0x050 /* register for ioeventfd: 32 bits, datamatch = queue */
@@ -187,7 +191,8 @@ struct cvmm_virtio_mmio;
 /* Context: owner of the loop. */
 CVMM_API int cvmm_virtio_mmio_create(const struct cvmm_virtio_mmio_config *config,
 				     struct cvmm_virtio_mmio **ret_mmio, struct cvmm_error *err);
-/* Stops the device if it runs. Context: owner of the loop, no vCPU may still access it. NULL allowed. */
+/* Stops the device if it runs. Context: owner of the loop, no vCPU may still access it. NULL
+ * allowed. */
 CVMM_API void cvmm_virtio_mmio_destroy(struct cvmm_virtio_mmio *mmio);
 
 /**

@@ -2,9 +2,9 @@
 /*
  * Register accesses by a hostile guest, against a device that echoes chains.
  *
- * The input is a list of steps: one byte of what to do (bit 7: load or store; bits 0-1: width; bit 6: store
- * into guest memory instead; bit 5: offset and value from the usual sequence), two bytes of offset, and
- * four of value where something is stored.
+ * The input is a list of steps: one byte of what to do (bit 7: load or store; bits 0-1: width; bit
+ * 6: store into guest memory instead; bit 5: offset and value from the usual sequence), two bytes
+ * of offset, and four of value where something is stored.
  */
 #include "../../tests/support/device_harness.h"
 #include "virtio_internal.h"

@@ -103,7 +103,8 @@ struct cvmm_virtio_mmio {
 	struct mmio_kick kicks[CVMM_VIRTIO_QUEUES_MAX];
 };
 
-/* The loop's side, virtio_mmio_device.c. Each is called with the lock held and waits for the loop. */
+/* The loop's side, virtio_mmio_device.c. Each is called with the lock held and waits for the
+ * loop. */
 int mmio_device_start(struct cvmm_virtio_mmio *mmio);
 void mmio_device_stop(struct cvmm_virtio_mmio *mmio);
 int mmio_queue_start(struct cvmm_virtio_mmio *mmio, unsigned int queue);

@@ -3,9 +3,9 @@
  * virtio-mmio version 2 (VIRTIO 1.3, 4.2): the register file.
  *
  * Theory of operation: guest accesses arrive on vCPU threads. Identity, interrupt registers and
- * QueueNotify need no lock: what they touch is constant or atomic, so an interrupt handler on one vCPU
- * never waits for a reset on another. Everything else happens under the transport's lock, part of it
- * with the loop's help (virtio_mmio_device.c).
+ * QueueNotify need no lock: what they touch is constant or atomic, so an interrupt handler on one
+ * vCPU never waits for a reset on another. Everything else happens under the transport's lock, part
+ * of it with the loop's help (virtio_mmio_device.c).
  *
  * A store that the specification forbids in the present state changes nothing and leaves a line in
  * the log; drivers notice by reading back (FEATURES_OK, QueueReady).
@@ -286,8 +286,8 @@ static struct mmio_queue_regs *selected(struct cvmm_virtio_mmio *mmio)
 }
 
 /*
- * Whether the selected queue may be configured: between FEATURES_OK and DRIVER_OK, or later if queues
- * can be reset one by one; never while the queue is ready (4.2.2.2).
+ * Whether the selected queue may be configured: between FEATURES_OK and DRIVER_OK, or later if
+ * queues can be reset one by one; never while the queue is ready (4.2.2.2).
  */
 static struct mmio_queue_regs *configurable(struct cvmm_virtio_mmio *mmio)
 {
@@ -470,7 +470,8 @@ static bool is_width(unsigned int len_bytes)
 	return len_bytes == 1 || len_bytes == 2 || len_bytes == 4 || len_bytes == 8;
 }
 
-/* Registers are 32 bits wide and aligned; configuration space takes any width. VIRTIO 1.3, 4.2.2.2. */
+/* Registers are 32 bits wide and aligned; configuration space takes any width. VIRTIO 1.3,
+ * 4.2.2.2. */
 static bool access_allowed(uint64_t offset, unsigned int len_bytes)
 {
 	if (offset < MMIO_CONFIG)

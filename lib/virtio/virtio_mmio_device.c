@@ -2,10 +2,10 @@
 /*
  * virtio-mmio, the loop's side.
  *
- * Theory of operation: a vCPU thread that changed the registers holds the transport's lock and asks the
- * loop, with cvmm_loop_call(), to start or stop the device or one queue. The functions that run on
- * the loop meanwhile may read the registers, since their holder waits. What the device does at other
- * times (notify, config change, needs reset) touches only atomics and the interrupt callback.
+ * Theory of operation: a vCPU thread that changed the registers holds the transport's lock and asks
+ * the loop, with cvmm_loop_call(), to start or stop the device or one queue. The functions that run
+ * on the loop meanwhile may read the registers, since their holder waits. What the device does at
+ * other times (notify, config change, needs reset) touches only atomics and the interrupt callback.
  */
 #include <errno.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
  * Drives a device core without a VM: guest memory, the driver's side of split rings, an event loop
- * and a host interface that counts. For unit tests and fuzz targets; whatever should never fail ends
- * the program.
+ * and a host interface that counts. For unit tests and fuzz targets; whatever should never fail
+ * ends the program.
  *
  *   struct harness h;
  *
@@ -14,7 +14,8 @@
  *   harness_wait_used(&h, 0, NULL, &len);     // runs the loop meanwhile
  *   harness_fini(&h);                         // stops the device
  *
- * The calling thread owns the loop. struct driver_ring works without the rest, e.g. behind a transport.
+ * The calling thread owns the loop. struct driver_ring works without the rest, e.g. behind a
+ * transport.
  */
 #ifndef CVMM_TESTS_DEVICE_HARNESS_H
 #define CVMM_TESTS_DEVICE_HARNESS_H
