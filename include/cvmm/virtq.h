@@ -3,19 +3,20 @@
  * cvmm virtq: the device's side of a virtqueue (split ring, VIRTIO 1.3 section 2.7).
  *
  * pop() copies each descriptor of one chain once, checks the copy and hands out the buffers as two
- * bounded iovec lists. Nothing of the chain is read from guest memory again. push() gives a chain back.
+ * bounded iovec lists. Nothing of the chain is read from guest memory again. push() gives a chain
+ * back.
  *
  * Every violation by the driver has a code, and marks the queue broken: all later calls fail with
  * -EPROTO until cvmm_virtq_stop(). A malformed chain is never a short one.
  *
  * Where the standard leaves room, or drivers take it:
- * - A descriptor of no bytes is valid and adds no piece: the standard does not forbid it, and Linux drivers
- *   (virtio_net, virtio_crypto) have sent such descriptors. Its address is not looked at.
- * - An indirect table may hold more descriptors than the queue, up to CVMM_VIRTQ_INDIRECT_MAX, and so may the
- *   chain in it. 2.7.5.3.1 forbids the driver such a chain, but Linux does not keep to that for queues with
- *   INDIRECT_DESC; the iovec array given to pop is the limit that counts.
- * - Direct descriptors may precede the one that refers to a table (2.7.5.3.2), whose WRITE flag is ignored. That
- *   descriptor ends the direct part: NEXT on it is a violation (2.7.5.3.1).
+ * - A descriptor of no bytes is valid and adds no piece: the standard does not forbid it, and Linux
+ *   drivers (virtio_net, virtio_crypto) have sent such descriptors. Its address is not looked at.
+ * - An indirect table may hold more descriptors than the queue, up to CVMM_VIRTQ_INDIRECT_MAX, and
+ *   so may the chain in it. 2.7.5.3.1 forbids the driver such a chain, but Linux does not keep to
+ *   that for queues with INDIRECT_DESC; the iovec array given to pop is the limit that counts.
+ * - Direct descriptors may precede the one that refers to a table (2.7.5.3.2), whose WRITE flag is
+ *   ignored. That descriptor ends the direct part: NEXT on it is a violation (2.7.5.3.1).
  * - A table may lie at any address, and cross regions.
  *
  * Not thread-safe: one queue belongs to one thread at a time. No allocation after init.
@@ -34,7 +35,7 @@ extern "C" {
 #define CVMM_VIRTQ_SIZE_MAX 32768U
 #define CVMM_VIRTQ_INDIRECT_MAX 32768U /* descriptors in an indirect table */
 
-/* Bits of the flags field of a descriptor (VIRTIO 1.3, 2.7.5) and of the two rings (2.7.6, 2.7.8). */
+/* Bits of the flags of a descriptor (VIRTIO 1.3, 2.7.5) and of the two rings (2.7.6, 2.7.8). */
 #define CVMM_VIRTQ_DESC_F_NEXT 1U
 #define CVMM_VIRTQ_DESC_F_WRITE 2U
 #define CVMM_VIRTQ_DESC_F_INDIRECT 4U
@@ -66,7 +67,7 @@ enum cvmm_virtq_violation {
 	CVMM_VIRTQ_INDIRECT_NOT_NEGOTIATED,
 	CVMM_VIRTQ_INDIRECT_NESTED,	 /* INDIRECT inside an indirect table */
 	CVMM_VIRTQ_INDIRECT_WITH_NEXT,	 /* both flags on one descriptor */
-	CVMM_VIRTQ_INDIRECT_BAD_LEN,	 /* a table of no descriptors, or of a fraction of one */
+	CVMM_VIRTQ_INDIRECT_BAD_LEN,	 /* no descriptors, or a fraction of one */
 	CVMM_VIRTQ_INDIRECT_TOO_LONG,	 /* more than CVMM_VIRTQ_INDIRECT_MAX descriptors */
 	CVMM_VIRTQ_INDIRECT_BAD_ADDRESS, /* the table is not in RAM */
 	CVMM_VIRTQ_VIOLATION_COUNT,
@@ -103,8 +104,12 @@ struct cvmm_virtq {
 	const uint8_t *avail_ring;
 	uint8_t *used_ring;
 	struct cvmm_mem *mem; /* reference held while started */
-	uint16_t *popped;     /* ring of the heads popped, by the low bits of next_avail */
-	uint8_t *in_flight;   /* bitmap of heads between pop and push; in the block of @popped */
+	/*
+	 * Ring of the heads popped, by the low bits of next_avail: @size entries. Behind them, for
+	 * each head, a byte that says whether it is in flight, which is between pop and push.
+	 */
+	uint16_t *popped;
+	const struct cvmm_mem_region *region; /* of @mem, where the last buffer was; may be NULL */
 	uint32_t unsignalled; /* pushes since the last decision to notify, saturated */
 	uint16_t size;	      /* 0 while not started */
 	uint16_t next_avail;  /* index of the next available entry to read */
@@ -124,8 +129,8 @@ struct cvmm_virtq {
  * @readable: pieces that the device reads, in order
  * @writable: pieces that the device writes, in order
  *
- * The lists lie in the iovec array that was given to pop, the readable ones first. The host memory that they point
- * at stays valid until the queue is stopped. Either list, or both, may be empty.
+ * The lists lie in the iovec array that was given to pop, the readable ones first. The host memory
+ * that they point at stays valid until the queue is stopped. Either list, or both, may be empty.
  */
 struct cvmm_virtq_chain {
 	uint16_t head;
@@ -149,14 +154,15 @@ CVMM_API void cvmm_virtq_fini(struct cvmm_virtq *vq);
 /**
  * cvmm_virtq_start() - translate the rings and begin
  * @mem: the memory map; the queue takes a reference until it is stopped
- * @config: what the driver wrote; checked here (size, alignment, all three areas in one region of RAM each)
+ * @config: what the driver wrote; checked here (size, alignment, all three areas in one region of
+ *          RAM each)
  *
  * Starts at index 0. Return: 0 or -EINVAL with a message, also for a queue that is started already.
  */
 CVMM_API int cvmm_virtq_start(struct cvmm_virtq *vq, struct cvmm_mem *mem,
 			      const struct cvmm_virtq_config *config, struct cvmm_error *err);
 
-/* Forget everything but max_size. Chains that were popped are void. Also for a queue not started. */
+/* Forget everything but max_size. Popped chains are void. Also for a queue not started. */
 CVMM_API void cvmm_virtq_stop(struct cvmm_virtq *vq);
 
 static inline bool cvmm_virtq_is_started(const struct cvmm_virtq *vq)
@@ -172,8 +178,8 @@ static inline enum cvmm_virtq_violation cvmm_virtq_violation(const struct cvmm_v
 
 /**
  * cvmm_virtq_pop() - take the next available chain
- * @iov: the caller's array of @iov_max pieces, which the chain's lists will lie in; its content is unspecified
- *       unless 1 is returned. At most 65535 pieces are used.
+ * @iov: the caller's array of @iov_max pieces, which the chain's lists will lie in; its content is
+ *       unspecified unless 1 is returned. At most 65535 pieces are used.
  * @ret_chain: untouched unless 1 is returned
  *
  * Return: 1 with a chain; 0 if there is none; -EPROTO if the driver broke the rules (see
@@ -193,8 +199,8 @@ struct cvmm_virtq_used {
  * @head: from pop; must be in flight
  * @len_bytes: bytes that the device wrote, counted from the start of the writable part
  *
- * Return: 0; -EINVAL for a head that is not in flight, or a queue not started; -EPROTO for a broken queue.
- * Spec: VIRTIO 1.3, 2.7.8 and 2.7.14.
+ * Return: 0; -EINVAL for a head that is not in flight, or a queue not started; -EPROTO for a broken
+ * queue. Spec: VIRTIO 1.3, 2.7.8 and 2.7.14.
  */
 CVMM_API int cvmm_virtq_push(struct cvmm_virtq *vq, uint16_t head, uint32_t len_bytes);
 
@@ -206,16 +212,16 @@ CVMM_API int cvmm_virtq_push_batch(struct cvmm_virtq *vq, const struct cvmm_virt
  * cvmm_virtq_rewind() - put the chain that was popped last back, as if pop had not run
  * @head: from the last pop; earlier pops can be undone after it, newest first
  *
- * The next pop copies the chain anew: nothing that was learnt from the first copy holds.
- * Return: 0; -EINVAL if @head is not the newest pop, or is not in flight; -EPROTO for a broken queue.
+ * The next pop copies the chain anew: nothing that was learnt from the first copy holds. Return: 0;
+ * -EINVAL if @head is not the newest pop, or is not in flight; -EPROTO for a broken queue.
  */
 CVMM_API int cvmm_virtq_rewind(struct cvmm_virtq *vq, uint16_t head);
 
 /**
  * cvmm_virtq_should_notify() - whether the driver wants a used buffer notification now
  *
- * Call once after a group of pushes; false if nothing was pushed since the last call, for a broken queue and for
- * one not started. Spec: VIRTIO 1.3, 2.7.7.2.
+ * Call once after a group of pushes; false if nothing was pushed since the last call, for a broken
+ * queue and for one not started. Spec: VIRTIO 1.3, 2.7.7.2.
  */
 CVMM_API bool cvmm_virtq_should_notify(struct cvmm_virtq *vq);
 
@@ -225,8 +231,8 @@ CVMM_API void cvmm_virtq_disable_notifications(struct cvmm_virtq *vq);
 /**
  * cvmm_virtq_enable_notifications() - ask the driver to kick again
  *
- * Return: true if buffers are available already, for which no kick may come: process them. False for a broken
- * queue and for one not started. Spec: VIRTIO 1.3, 2.7.10.
+ * Return: true if buffers are available already, for which no kick may come: process them. False
+ * for a broken queue and for one not started. Spec: VIRTIO 1.3, 2.7.10.
  */
 CVMM_API bool cvmm_virtq_enable_notifications(struct cvmm_virtq *vq);
 

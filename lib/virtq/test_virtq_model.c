@@ -67,7 +67,7 @@ struct model {
 	size_t avail_count;
 	uint16_t popped[MODEL_SIZE_MAX]; /* in flight; newest last */
 	size_t popped_count;
-	size_t rewindable;			/* how many of the newest ones are the last pops */
+	size_t rewindable;			/* how many of the newest are the last pops */
 	struct given_back used[MODEL_SIZE_MAX]; /* not yet taken by the driver; oldest first */
 	size_t used_count;
 	uint16_t used_idx;

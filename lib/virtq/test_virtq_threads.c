@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /*
- * A driver thread and a device thread play ping with one queue: the driver sends numbers, the device
- * answers each with its double. Each sleeps only when the other side promised to wake it, so that a
- * lost notification, by a missing fence say, ends in a deadlock that the watchdog reports.
+ * A driver thread and a device thread play ping with one queue: the driver sends numbers, the
+ * device answers each with its double. Each sleeps only when the other side promised to wake it, so
+ * that a lost notification, by a missing fence say, ends in a deadlock that the watchdog reports.
  */
 #include <errno.h>
 #include <pthread.h>

@@ -4,20 +4,18 @@
  * because the queue holds a reference to the map. After that the driver and we share four fields,
  * and their memory order is all the synchronisation that there is:
  *
- *   avail.idx    loaded with acquire: entries and descriptors below it are then visible to us.
+ * avail.idx    loaded with acquire: entries and descriptors below it are then visible to us.
  *   used.idx     stored with release: what we wrote, in buffers and in the used ring, is visible to
- *                the driver before the index that hands it over.
- *   used_event, avail.flags
- *                read after a full fence behind the store of used.idx. The driver stores them, fences,
- *                and reads used.idx. One of the two sees the other's store: no notification is lost.
- *   avail_event, used.flags
- *                the same, mirrored, against avail.idx.
+ *   the driver before the index that hands it over. used_event, avail.flags read after a full fence
+ *   behind the store of used.idx. The driver stores them, fences, and reads used.idx. One of the
+ *   two sees the other's store: no notification is lost. avail_event, used.flags the same,
+ *   mirrored, against avail.idx.
  *
  * Indices run freely over 16 bits; their low bits are the place in the ring. avail.idx is read only
  * when everything up to the last value that was read (avail_seen) has been popped.
  *
- * A head is in flight from pop to push. The bitmap of those heads catches a driver that makes a
- * chain available twice, and a device that gives back what it does not have. The ring of popped heads
+ * A head is in flight from pop to push. The map of those heads catches a driver that makes a chain
+ * available twice, and a device that gives back what it does not have. The ring of popped heads
  * says which chain a rewind would undo without asking guest memory.
  *
  * Spec: VIRTIO 1.3, 2.7.
@@ -29,10 +27,8 @@
 
 _Static_assert(offsetof(struct cvmm_virtq, max_size) == 64, "the hot fields are one cache line");
 
-/* More than any index can be ahead: from here on, a notification is due whatever used_event says. */
+/* A whole turn of the index: from here on a notification is due, whatever used_event says. */
 #define UNSIGNALLED_MAX (UINT32_C(1) << 16)
-
-#define BITS_PER_BYTE 8U
 
 static void full_fence(void)
 {
@@ -83,9 +79,14 @@ __attribute__((cold)) int cvmm_virtq_break(struct cvmm_virtq *vq,
 
 /* ---- life ---------------------------------------------------------------------------------- */
 
-static size_t in_flight_bytes(uint16_t size)
+/*
+ * A byte for each head. The block was made for max_size, so that there is room behind the ring of
+ * any smaller size. (Bits would chain each pop and push to the one before, through the byte they
+ * share.)
+ */
+static inline bool *in_flight_map(const struct cvmm_virtq *vq)
 {
-	return (size + BITS_PER_BYTE - 1) / BITS_PER_BYTE;
+	return (bool *)(vq->popped + vq->size);
 }
 
 int cvmm_virtq_init(struct cvmm_virtq *vq, uint16_t max_size)
@@ -94,12 +95,11 @@ int cvmm_virtq_init(struct cvmm_virtq *vq, uint16_t max_size)
 
 	if (!cvmm_is_pow2(max_size) || max_size > CVMM_VIRTQ_SIZE_MAX)
 		return -EINVAL;
-	popped = calloc(1, max_size * sizeof(*popped) + in_flight_bytes(max_size));
+	popped = calloc(max_size, sizeof(*popped) + sizeof(bool));
 	if (!popped)
 		return -ENOMEM;
 	*vq = (struct cvmm_virtq){
 		.popped = popped,
-		.in_flight = (uint8_t *)(popped + max_size),
 		.max_size = max_size,
 	};
 	return 0;
@@ -157,14 +157,12 @@ int cvmm_virtq_start(struct cvmm_virtq *vq, struct cvmm_mem *mem,
 	if (ret)
 		return ret;
 
-	memset(vq->in_flight, 0, in_flight_bytes(c.size));
 	*vq = (struct cvmm_virtq){
 		.desc_ring = desc,
 		.avail_ring = avail,
 		.used_ring = used,
 		.mem = cvmm_mem_ref(mem),
 		.popped = vq->popped,
-		.in_flight = vq->in_flight,
 		.size = c.size,
 		.event_idx = c.event_idx,
 		.indirect = c.indirect,
@@ -172,6 +170,7 @@ int cvmm_virtq_start(struct cvmm_virtq *vq, struct cvmm_mem *mem,
 		.max_size = vq->max_size,
 		.config = c,
 	};
+	memset(in_flight_map(vq), 0, c.size * sizeof(bool));
 	return 0;
 }
 
@@ -180,7 +179,6 @@ void cvmm_virtq_stop(struct cvmm_virtq *vq)
 	cvmm_mem_unref(vq->mem);
 	*vq = (struct cvmm_virtq){
 		.popped = vq->popped,
-		.in_flight = vq->in_flight,
 		.max_size = vq->max_size,
 	};
 }
@@ -197,28 +195,12 @@ static inline int check_usable(const struct cvmm_virtq *vq)
 
 /* ---- heads in flight ----------------------------------------------------------------------- */
 
-static inline uint8_t in_flight_bit(uint16_t head)
-{
-	return (uint8_t)(1U << (head % BITS_PER_BYTE));
-}
-
-/* @head must be inside the table. */
-static inline bool in_flight_test(const struct cvmm_virtq *vq, uint16_t head)
-{
-	return vq->in_flight[head / BITS_PER_BYTE] & in_flight_bit(head);
-}
-
-static inline void in_flight_set(struct cvmm_virtq *vq, uint16_t head)
-{
-	vq->in_flight[head / BITS_PER_BYTE] |= in_flight_bit(head);
-}
-
 /* Takes a head that the device gives back. Return: whether it was in flight. */
 static inline bool in_flight_take(struct cvmm_virtq *vq, uint16_t head)
 {
-	if (CVMM_UNLIKELY(head >= vq->size || !in_flight_test(vq, head)))
+	if (CVMM_UNLIKELY(head >= vq->size || !in_flight_map(vq)[head]))
 		return false;
-	vq->in_flight[head / BITS_PER_BYTE] &= (uint8_t)~in_flight_bit(head);
+	in_flight_map(vq)[head] = false;
 	return true;
 }
 
@@ -245,7 +227,6 @@ static inline int refresh_avail(struct cvmm_virtq *vq)
 int cvmm_virtq_pop(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max,
 		   struct cvmm_virtq_chain *ret_chain)
 {
-	struct cvmm_virtq_chain chain;
 	uint32_t slot;
 	uint16_t head;
 	int ret;
@@ -262,15 +243,14 @@ int cvmm_virtq_pop(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max,
 	head = ring_load(vq->avail_ring, avail_entry_at(slot), __ATOMIC_RELAXED);
 	if (CVMM_UNLIKELY(head >= vq->size))
 		return cvmm_virtq_break(vq, CVMM_VIRTQ_BAD_HEAD);
-	if (CVMM_UNLIKELY(in_flight_test(vq, head)))
+	if (CVMM_UNLIKELY(in_flight_map(vq)[head]))
 		return cvmm_virtq_break(vq, CVMM_VIRTQ_HEAD_IN_FLIGHT);
-	ret = cvmm_virtq_chain_gather(vq, head, iov, iov_max, &chain);
+	ret = cvmm_virtq_chain_gather(vq, head, iov, iov_max, ret_chain);
 	if (CVMM_UNLIKELY(ret))
 		return ret;
-	in_flight_set(vq, head);
+	in_flight_map(vq)[head] = true;
 	vq->popped[slot] = head;
 	vq->next_avail++;
-	*ret_chain = chain;
 	return 1;
 }
 
@@ -335,7 +315,7 @@ int cvmm_virtq_push_batch(struct cvmm_virtq *vq, const struct cvmm_virtq_used *u
 		;
 	if (i < count) {
 		while (i)
-			in_flight_set(vq, used[--i].head);
+			in_flight_map(vq)[used[--i].head] = true;
 		return -EINVAL;
 	}
 	for (i = 0; i < count; i++)

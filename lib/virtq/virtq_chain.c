@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /*
  * Theory of operation: a chain is gathered in one walk. Each descriptor is copied out of guest
- * memory by exactly one fetch of each of its bytes, and everything after that looks at the copy: the
- * driver may rewrite the table while we walk, and gains nothing by it. Each buffer becomes one
+ * memory by exactly one fetch of each of its bytes, and everything after that looks at the copy:
+ * the driver may rewrite the table while we walk, and gains nothing by it. Each buffer becomes one
  * iovec, or one for each region of guest memory that it touches.
  *
+ * Most buffers lie in the region where the last one was, which the queue remembers: the map does
+ * not change while the queue holds it. Others go through cvmm_mem_span().
+ *
  * The walk is bounded three ways: `left` counts down the descriptors that the table can hold, each
- * piece takes one of the caller's iovecs, and there is at most one change of table, from the ring to
- * an indirect one.
+ * piece takes one of the caller's iovecs, and there is at most one change of table, from the ring
+ * to an indirect one.
  *
  * An indirect table that lies in one region is read through its host address. One that crosses
- * regions, which only an odd driver makes, is read descriptor by descriptor through cvmm_mem_read().
+ * regions, which only an odd driver makes, is read descriptor by descriptor through
+ * cvmm_mem_read().
  */
 #include <errno.h>
 
@@ -19,7 +23,7 @@
 /* A device can use no more: the counts of a chain are 16 bits wide. */
 #define PIECES_MAX UINT16_MAX
 
-/* "Drivers MUST NOT add a descriptor chain longer than 2^32 bytes in total" (VIRTIO 1.3, 2.7.5.2). */
+/* What the standard allows a chain in both directions together: VIRTIO 1.3, 2.7.5.2. */
 #define CHAIN_BYTES_MAX (UINT64_C(1) << 32)
 
 /* A descriptor in the order of this machine. */
@@ -40,7 +44,8 @@ struct desc {
  * @saw_writable: a writable descriptor came, so that no readable one may
  * @pieces: iovecs filled
  * @readable_pieces: how many of them are readable
- * @bytes: of the buffers, [0] readable, [1] writable. Cannot wrap: there are at most 2^16 of 2^32.
+ * @bytes: of the buffers. Cannot wrap: there are at most 2^16 of 2^32.
+ * @readable_bytes: how many of them are readable
  */
 struct walk {
 	struct cvmm_virtq *vq;
@@ -54,7 +59,8 @@ struct walk {
 	size_t iov_max;
 	size_t pieces;
 	size_t readable_pieces;
-	uint64_t bytes[2];
+	uint64_t bytes;
+	uint64_t readable_bytes;
 };
 
 /* An indirect table may lie at any address; volatile makes the fetch happen once. */
@@ -67,6 +73,7 @@ static inline uint64_t fetch_le64(const uint8_t *p)
 	return le64toh(((const volatile struct unaligned_le64 *)(const void *)p)->raw);
 }
 
+/* Always inline, like all of the walk: its state then lives in registers. */
 static inline struct desc desc_fetch(const uint8_t *p)
 {
 	uint64_t rest = fetch_le64(p + 8);
@@ -77,6 +84,20 @@ static inline struct desc desc_fetch(const uint8_t *p)
 		.flags = (uint16_t)(rest >> 32),
 		.next = (uint16_t)(rest >> 48),
 	};
+}
+
+/* Host address of a range inside @region, or NULL. @len is not 0. */
+static inline uint8_t *region_ptr(const struct cvmm_mem_region *region, uint64_t addr, uint32_t len,
+				  enum cvmm_access access)
+{
+	uint64_t offset;
+
+	if (CVMM_UNLIKELY(!region || ((unsigned int)access & ~(unsigned int)region->access)))
+		return NULL;
+	offset = addr - region->gpa; /* of an address below the region: larger than any region */
+	if (CVMM_UNLIKELY(!cvmm_range_inside(offset, len, region->len_bytes)))
+		return NULL;
+	return region->host + offset;
 }
 
 /* The table was checked, so that only an entry of one that crosses regions takes the slow way. */
@@ -97,8 +118,8 @@ static inline enum cvmm_virtq_violation desc_get(const struct walk *walk, uint32
 	return CVMM_VIRTQ_OK;
 }
 
-/* Checks the descriptor of an indirect table and makes that the current one. */
-static enum cvmm_virtq_violation enter_indirect(struct walk *walk, const struct desc *desc)
+/* Checks the descriptor of an indirect table and makes that table the current one. */
+static inline enum cvmm_virtq_violation enter_indirect(struct walk *walk, const struct desc *desc)
 {
 	const struct cvmm_mem *mem = walk->vq->mem;
 	cvmm_gpa gpa = cvmm_gpa_from(desc->addr);
@@ -113,7 +134,9 @@ static enum cvmm_virtq_violation enter_indirect(struct walk *walk, const struct 
 		return CVMM_VIRTQ_INDIRECT_BAD_LEN;
 	if (desc->len / DESC_SIZE > CVMM_VIRTQ_INDIRECT_MAX)
 		return CVMM_VIRTQ_INDIRECT_TOO_LONG;
-	walk->table = cvmm_mem_ptr(mem, gpa, desc->len, CVMM_ACCESS_READ);
+	walk->table = region_ptr(walk->vq->region, desc->addr, desc->len, CVMM_ACCESS_READ);
+	if (CVMM_UNLIKELY(!walk->table))
+		walk->table = cvmm_mem_ptr(mem, gpa, desc->len, CVMM_ACCESS_READ);
 	if (!walk->table && cvmm_mem_check(mem, gpa, desc->len, CVMM_ACCESS_READ))
 		return CVMM_VIRTQ_INDIRECT_BAD_ADDRESS;
 	walk->table_gpa = gpa;
@@ -123,18 +146,18 @@ static enum cvmm_virtq_violation enter_indirect(struct walk *walk, const struct 
 	return CVMM_VIRTQ_OK;
 }
 
-/* A buffer that the one-region translation refused: it crosses regions, or is bad. */
+/* Adds a buffer that is not inside the region of the last one. */
 static __attribute__((noinline)) enum cvmm_virtq_violation
-add_crossing(struct walk *walk, const struct desc *desc, enum cvmm_access access)
+span_elsewhere(struct cvmm_virtq *vq, struct desc desc, enum cvmm_access access, struct iovec *iov,
+	       size_t iov_max, size_t *ret_count)
 {
-	size_t count;
+	cvmm_gpa gpa = cvmm_gpa_from(desc.addr);
 	int ret;
 
-	ret = cvmm_mem_span(walk->vq->mem, cvmm_gpa_from(desc->addr), desc->len, access,
-			    walk->iov + walk->pieces, walk->iov_max - walk->pieces, &count);
+	vq->region = cvmm_mem_region_find(vq->mem, gpa);
+	ret = cvmm_mem_span(vq->mem, gpa, desc.len, access, iov, iov_max, ret_count);
 	if (ret)
 		return ret == -ENOBUFS ? CVMM_VIRTQ_TOO_MANY_PIECES : CVMM_VIRTQ_BAD_BUFFER;
-	walk->pieces += count;
 	return CVMM_VIRTQ_OK;
 }
 
@@ -143,16 +166,19 @@ static inline enum cvmm_virtq_violation add_buffer(struct walk *walk, const stru
 	bool writable = desc->flags & CVMM_VIRTQ_DESC_F_WRITE;
 	enum cvmm_access access = writable ? CVMM_ACCESS_WRITE : CVMM_ACCESS_READ;
 	enum cvmm_virtq_violation violation = CVMM_VIRTQ_OK;
-	void *host;
+	size_t count = 0;
+	uint8_t *host;
 
 	if (CVMM_UNLIKELY(walk->saw_writable && !writable))
 		return CVMM_VIRTQ_BAD_ORDER;
 	walk->saw_writable = writable;
 	if (CVMM_UNLIKELY(!desc->len))
 		return CVMM_VIRTQ_OK;
-	host = cvmm_mem_ptr(walk->vq->mem, cvmm_gpa_from(desc->addr), desc->len, access);
+	host = region_ptr(walk->vq->region, desc->addr, desc->len, access);
 	if (CVMM_UNLIKELY(!host)) {
-		violation = add_crossing(walk, desc, access);
+		violation = span_elsewhere(walk->vq, *desc, access, walk->iov + walk->pieces,
+					   walk->iov_max - walk->pieces, &count);
+		walk->pieces += count;
 	} else if (CVMM_UNLIKELY(walk->pieces == walk->iov_max)) {
 		return CVMM_VIRTQ_TOO_MANY_PIECES;
 	} else {
@@ -160,9 +186,11 @@ static inline enum cvmm_virtq_violation add_buffer(struct walk *walk, const stru
 		walk->iov[walk->pieces].iov_len = desc->len;
 		walk->pieces++;
 	}
-	walk->bytes[writable] += desc->len;
-	if (!writable)
+	walk->bytes += desc->len;
+	if (!writable) {
+		walk->readable_bytes = walk->bytes;
 		walk->readable_pieces = walk->pieces;
+	}
 	return violation;
 }
 
@@ -199,12 +227,12 @@ static inline enum cvmm_virtq_violation walk_chain(struct walk *walk, uint32_t i
 /* The two directions fit their 32-bit fields; together they may be 2^32 bytes. */
 static inline bool bytes_are_fine(const struct walk *walk)
 {
-	return walk->bytes[0] <= UINT32_MAX && walk->bytes[1] <= UINT32_MAX &&
-	       walk->bytes[0] + walk->bytes[1] <= CHAIN_BYTES_MAX;
+	return walk->readable_bytes <= UINT32_MAX &&
+	       walk->bytes - walk->readable_bytes <= UINT32_MAX && walk->bytes <= CHAIN_BYTES_MAX;
 }
 
 int cvmm_virtq_chain_gather(struct cvmm_virtq *vq, uint16_t head, struct iovec *iov, size_t iov_max,
-			    struct cvmm_virtq_chain *chain)
+			    struct cvmm_virtq_chain *ret_chain)
 {
 	struct walk walk = {
 		.vq = vq,
@@ -220,14 +248,14 @@ int cvmm_virtq_chain_gather(struct cvmm_virtq *vq, uint16_t head, struct iovec *
 		return cvmm_virtq_break(vq, violation);
 	if (CVMM_UNLIKELY(!bytes_are_fine(&walk)))
 		return cvmm_virtq_break(vq, CVMM_VIRTQ_TOO_LONG);
-	*chain = (struct cvmm_virtq_chain){
+	*ret_chain = (struct cvmm_virtq_chain){
 		.head = head,
 		.readable_count = (uint16_t)walk.readable_pieces,
 		.writable_count = (uint16_t)(walk.pieces - walk.readable_pieces),
 		.readable = iov,
 		.writable = iov + walk.readable_pieces,
-		.readable_bytes = (uint32_t)walk.bytes[0],
-		.writable_bytes = (uint32_t)walk.bytes[1],
+		.readable_bytes = (uint32_t)walk.readable_bytes,
+		.writable_bytes = (uint32_t)(walk.bytes - walk.readable_bytes),
 	};
 	return 0;
 }

@@ -51,10 +51,10 @@ static inline __attribute__((always_inline)) void ring_store(uint8_t *ring, size
 int cvmm_virtq_break(struct cvmm_virtq *vq, enum cvmm_virtq_violation violation);
 
 /*
- * Gathers the chain that starts at @head, which is inside the table. Return: 0, or -EPROTO with the queue marked
- * broken and *chain unspecified.
+ * Gathers the chain that starts at @head, which is inside the table. Return: 0, or -EPROTO with the
+ * queue marked broken and *ret_chain untouched.
  */
 int cvmm_virtq_chain_gather(struct cvmm_virtq *vq, uint16_t head, struct iovec *iov, size_t iov_max,
-			    struct cvmm_virtq_chain *chain);
+			    struct cvmm_virtq_chain *ret_chain);
 
 #endif /* CVMM_VIRTQ_INTERNAL_H */
