@@ -342,6 +342,24 @@ static void input_without_buffers_stays_in_the_pipe_and_the_loop_sleeps(void **s
 	guest_destroy(&g);
 }
 
+static void chain_for_which_there_is_no_input_yet_is_not_lost(void **state)
+{
+	struct pipe_ends in = make_pipe();
+	static struct guest g;
+
+	(void)state;
+	guest_create_plain(&g, in.read, -1);
+	guest_boot(&g);
+	guest_open(&g, 1);
+	guest_offer(&g, 1, 2, 4);
+	assert_int_equal(write(in.write, "0123", 4), 4); /* fills a chain: there may be more */
+	expect_received(&g, 1, "0123");
+	assert_int_equal(write(in.write, "4567", 4), 4);
+	expect_received(&g, 1, "4567");
+	close_pipe(in);
+	guest_destroy(&g);
+}
+
 /* One used element for each chain, whatever arrived: not one for each byte. */
 static void one_chain_gets_one_used_element(void **state)
 {
@@ -418,6 +436,7 @@ static void close_is_told_after_the_output_before_it_was_taken(void **state)
 
 	(void)state;
 	guest_create_plain(&g, -1, out.write);
+	g.passive = true;
 	guest_boot(&g);
 	guest_open(&g, 1);
 	guest_post(&g, tx_queue(1), "before", 6, false);
@@ -1010,6 +1029,7 @@ int main(void)
 		cmocka_unit_test(input_waits_until_the_guest_opens_the_port),
 		cmocka_unit_test(input_waits_until_the_hosts_open_is_told),
 		cmocka_unit_test(input_without_buffers_stays_in_the_pipe_and_the_loop_sleeps),
+		cmocka_unit_test(chain_for_which_there_is_no_input_yet_is_not_lost),
 		cmocka_unit_test(one_chain_gets_one_used_element),
 		cmocka_unit_test(slow_reader_holds_the_guest_back_and_nothing_is_lost),
 		cmocka_unit_test(output_idle_takes_what_was_not_kicked),
