@@ -73,7 +73,7 @@ static inline uint64_t fetch_le64(const uint8_t *p)
 	return le64toh(((const volatile struct unaligned_le64 *)(const void *)p)->raw);
 }
 
-/* Always inline, like all of the walk: its state then lives in registers. */
+/* Inline, like all of the walk but its rare turns, so that the state can live in registers. */
 static inline struct desc desc_fetch(const uint8_t *p)
 {
 	uint64_t rest = fetch_le64(p + 8);
