@@ -6,6 +6,9 @@
  * device tree) can be made from it. All of it comes from the VMM; a bad one is refused, with a
  * message.
  *
+ * To the guest the machine is hardware-reduced: it will use neither PIT nor PM timer, not even to
+ * measure the TSC. So it must learn the TSC's frequency elsewhere: kvmclock, CPUID, command line.
+ *
  * Unstable (0.x): names and layouts may change between releases.
  */
 #ifndef CVMM_FIRMWARE_H
