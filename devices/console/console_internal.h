@@ -88,6 +88,7 @@ struct console_port {
 	struct console_stream out;
 	struct cvmm_source *in_source;
 	struct cvmm_source *out_source;
+	uint64_t in_bytes; /* given to the guest since the console was made */
 	bool in_watched;
 	bool out_watched;
 	bool in_ended;

@@ -304,6 +304,7 @@ static int read_some(struct console_port *port, struct cvmm_virtq *vq, size_t *b
 	r = console_push(console, console_rx_queue(port), chain.head, (uint32_t)n);
 	if (r < 0)
 		return r;
+	port->in_bytes += (uint64_t)n;
 	/* A short read most likely took all there was: the loop finds out for less than a read. */
 	return !n || (size_t)n == chain.writable_bytes;
 }

@@ -551,6 +551,8 @@ static void end_of_input_is_told_after_the_last_byte(void **state)
 	expect_received(&g, 1, "def");
 	guest_expect_control(&g, 1, PORT_OPEN, 0);
 	assert_int_equal(g.events[1][CVMM_CONSOLE_INPUT_ENDED], 1);
+	assert_int_equal(cvmm_console_input_bytes(g.console, 1), 6);
+	assert_int_equal(cvmm_console_input_bytes(g.console, 99), 0);
 	assert_int_equal(cvmm_loop_run_once(g.h.loop, 0), 0); /* does not spin on the end */
 	close_pipe(in);
 	guest_destroy(&g);

@@ -148,6 +148,16 @@ CVMM_API int cvmm_console_resize(struct cvmm_console *console, unsigned int port
  */
 CVMM_API bool cvmm_console_output_idle(struct cvmm_console *console, unsigned int port);
 
+/**
+ * cvmm_console_input_bytes() - how many bytes of in_fd a port has given to the guest
+ * @port: index of the port
+ *
+ * At CVMM_CONSOLE_INPUT_ENDED this is the length of the input: a guest that is told can wait for all of it,
+ * whatever way the news of the end takes. Return: bytes since the console was made; 0 for no such port.
+ * Context: owner of the loop.
+ */
+CVMM_API uint64_t cvmm_console_input_bytes(const struct cvmm_console *console, unsigned int port);
+
 /* The device core; its state is a struct cvmm_console. */
 CVMM_API extern const struct cvmm_virtio_device_ops cvmm_console_ops;
 
