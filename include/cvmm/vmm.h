@@ -62,7 +62,10 @@ struct cvmm_machine_config {
 CVMM_API int cvmm_machine_create(const struct cvmm_machine_config *config,
 				 struct cvmm_machine **ret_machine, struct cvmm_error *err);
 
-/* Stops the virtual CPUs and the devices, and frees all. NULL is allowed. Context: owner of the loop. */
+/*
+ * Stops the virtual CPUs and the devices, and frees all. NULL is allowed. Context: owner of the loop, but
+ * not inside one of its callbacks: the loop is run until no virtual CPU waits for it.
+ */
 CVMM_API void cvmm_machine_destroy(struct cvmm_machine *machine);
 
 /**
@@ -95,7 +98,7 @@ CVMM_API int cvmm_machine_load(struct cvmm_machine *machine,
 /* Start the virtual CPUs. Once. */
 CVMM_API int cvmm_machine_start(struct cvmm_machine *machine, struct cvmm_error *err);
 
-/* Stop the virtual CPUs and wait until none runs. Devices stay. Context: owner of the loop. */
+/* Stop the virtual CPUs and wait until none runs. Devices stay. Context: as for destroy. */
 CVMM_API void cvmm_machine_stop(struct cvmm_machine *machine);
 
 /* The guest's memory, for tests and tools; valid while the machine lives. */

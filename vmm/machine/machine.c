@@ -4,7 +4,7 @@
  *
  * The machine's parts are made in an order in which each may use those before it, and unmade in
  * reverse; every part may be missing when that begins. Virtual CPUs never touch the loop: a reason
- * to stop is stored under a lock, and the loop is told by its mailbox.
+ * to stop is stored under a lock, and the loop is told by a notifier.
  *
  * While the virtual CPUs are stopped the loop must go on, because one of them may be waiting for a
  * device operation on it (cvmm_virtio_mmio_write()): the join runs the loop between looks.
@@ -20,11 +20,13 @@
 
 /* ---- stopping ----------------------------------------------------------------------------------- */
 
-static void tell_owner(void *ctx)
+static void tell_owner(void *ctx, int fd, unsigned int events)
 {
 	struct cvmm_machine *m = ctx;
 
-	if (m->config.stopped)
+	(void)fd;
+	(void)events;
+	if (cvmm_notifier_consume(&m->stop_notifier) && m->config.stopped)
 		m->config.stopped(m->config.ctx, m->stop_reason, m->stop_message);
 }
 
@@ -45,8 +47,8 @@ void cvmm_machine_report_stop(struct cvmm_machine *m, enum cvmm_machine_stop rea
 	}
 	pthread_mutex_unlock(&m->stop_lock);
 	atomic_store(&m->stopping, true);
-	if (first && cvmm_loop_post(m->config.loop, tell_owner, m))
-		cvmm_log(m->config.log, CVMM_LOG_ERROR, "out of memory: a stop is not reported");
+	if (first)
+		cvmm_notifier_signal(&m->stop_notifier);
 }
 
 void cvmm_machine_stop(struct cvmm_machine *m)
@@ -95,6 +97,12 @@ static int create_parts(struct cvmm_machine *m, struct cvmm_error *err)
 {
 	int ret;
 
+	ret = cvmm_notifier_init(&m->stop_notifier, CVMM_NOTIFIER_AUTO);
+	if (!ret)
+		ret = cvmm_loop_add_fd(m->config.loop, m->stop_notifier.read_fd, CVMM_EVENT_READ,
+				       tell_owner, m, &m->stop_source);
+	if (ret)
+		return cvmm_fail(err, ret, "cannot make a notifier: %s", strerror(-ret));
 	ret = cvmm_kvm_open(&m->kvm, NULL, err);
 	if (!ret)
 		ret = cvmm_kvm_create_vm(&m->kvm, 0, &m->vm, err);
@@ -124,6 +132,7 @@ int cvmm_machine_create(const struct cvmm_machine_config *config, struct cvmm_ma
 	m->config = *config;
 	m->kvm = CVMM_KVM_NONE;
 	m->vm = CVMM_KVM_VM_NONE;
+	m->stop_notifier = CVMM_NOTIFIER_NONE;
 	pthread_mutex_init(&m->stop_lock, NULL);
 	ret = create_parts(m, err);
 	if (ret) {
@@ -150,6 +159,8 @@ void cvmm_machine_destroy(struct cvmm_machine *m)
 	cvmm_kvm_close(&m->kvm);
 	cvmm_mem_space_destroy(m->space);
 	cvmm_mem_unref(m->mem);
+	cvmm_source_remove(m->stop_source);
+	cvmm_notifier_fini(&m->stop_notifier);
 	pthread_mutex_destroy(&m->stop_lock);
 	free(m);
 }
@@ -175,10 +186,15 @@ static int wire_device(struct cvmm_machine *m, struct slot *slot)
 
 	ret = cvmm_kvm_vm_irqfd(&m->vm, slot->interrupt.read_fd, slot->gsi, -1);
 	for (unsigned int q = 0; !ret && q < slot->queue_count; q++) {
-		const struct cvmm_notifier *kick = cvmm_virtio_mmio_kick_notifier(slot->mmio, q);
+		const struct cvmm_kvm_ioeventfd kick = {
+			.fd = cvmm_virtio_mmio_kick_notifier(slot->mmio, q)->read_fd,
+			.addr = slot->gpa + CVMM_VIRTIO_MMIO_QUEUE_NOTIFY,
+			.len_bytes = sizeof(uint32_t),
+			.match = true,
+			.value = q,
+		};
 
-		ret = cvmm_kvm_vm_ioeventfd(&m->vm, kick->read_fd,
-					    slot->gpa + CVMM_VIRTIO_MMIO_QUEUE_NOTIFY, 4, q);
+		ret = cvmm_kvm_vm_ioeventfd(&m->vm, &kick);
 	}
 	return ret;
 }

@@ -69,7 +69,9 @@ struct cvmm_machine {
 	struct cvmm_loader_x86_state boot_state;
 	bool loaded;
 
-	atomic_bool stopping; /* the virtual CPUs shall leave the guest */
+	atomic_bool stopping;		    /* the virtual CPUs shall leave the guest */
+	struct cvmm_notifier stop_notifier; /* a reason to stop is there */
+	struct cvmm_source *stop_source;
 	pthread_mutex_t stop_lock;
 	bool stop_reported; /* the first reason counts */
 	enum cvmm_machine_stop stop_reason;

@@ -39,40 +39,39 @@ static void handle_system_event(struct vcpu *vcpu, uint32_t type)
 }
 
 /* Handles one exit of the guest. */
-static void handle_exit(struct vcpu *vcpu)
+static void handle_exit(struct vcpu *vcpu, struct cvmm_kvm_exit *exit)
 {
 	struct cvmm_machine *m = vcpu->machine;
-	struct kvm_run *run = vcpu->kvm.run;
 
-	switch (run->exit_reason) {
-	case KVM_EXIT_IO:
-		cvmm_machine_pio(m, run->io.direction == KVM_EXIT_IO_OUT, run->io.port,
-				 run->io.size, run->io.count, (uint8_t *)run + run->io.data_offset);
+	switch (exit->type) {
+	case CVMM_KVM_EXIT_IO:
+		cvmm_machine_pio(m, exit->io.is_write, exit->io.port, exit->io.size_bytes,
+				 exit->io.count, exit->io.data);
 		break;
-	case KVM_EXIT_MMIO:
-		cvmm_machine_mmio(m, run->mmio.is_write, run->mmio.phys_addr, run->mmio.data,
-				  run->mmio.len);
+	case CVMM_KVM_EXIT_MMIO:
+		cvmm_machine_mmio(m, exit->mmio.is_write, exit->mmio.gpa, exit->mmio.data,
+				  exit->mmio.len_bytes);
 		break;
-	case KVM_EXIT_SHUTDOWN:
+	case CVMM_KVM_EXIT_INTERRUPTED:
+	case CVMM_KVM_EXIT_IRQ_WINDOW:
+		break;
+	case CVMM_KVM_EXIT_SHUTDOWN:
 		cvmm_machine_report_stop(m, CVMM_MACHINE_TRIPLE_FAULT, "%s", "");
 		break;
-	case KVM_EXIT_SYSTEM_EVENT:
-		handle_system_event(vcpu, run->system_event.type);
+	case CVMM_KVM_EXIT_SYSTEM_EVENT:
+		handle_system_event(vcpu, exit->system_event.type);
 		break;
-	case KVM_EXIT_INTERNAL_ERROR:
+	case CVMM_KVM_EXIT_INTERNAL_ERROR:
 		report_kvm_failure(vcpu, "KVM cannot emulate what the guest does",
-				   run->internal.suberror);
+				   exit->internal_error.suberror);
 		break;
-	case KVM_EXIT_FAIL_ENTRY:
+	case CVMM_KVM_EXIT_FAIL_ENTRY:
 		report_kvm_failure(vcpu, "the hardware refuses to enter the guest",
-				   run->fail_entry.hardware_entry_failure_reason);
-		break;
-	case KVM_EXIT_INTR:
-	case KVM_EXIT_IRQ_WINDOW_OPEN:
+				   exit->fail_entry.reason);
 		break;
 	default:
 		report_kvm_failure(vcpu, "KVM reports an exit that this machine does not know",
-				   run->exit_reason);
+				   exit->reason);
 	}
 }
 
@@ -91,14 +90,13 @@ static void *run_vcpu(void *arg)
 
 	set_thread_name(vcpu);
 	while (!atomic_load(&m->stopping)) {
-		int ret = cvmm_kvm_vcpu_run(&vcpu->kvm);
+		struct cvmm_kvm_exit exit;
+		int ret = cvmm_kvm_vcpu_run(&vcpu->kvm, &exit);
 
-		if (ret == -EINTR || ret == -EAGAIN)
-			continue;
 		if (ret)
 			report_kvm_failure(vcpu, "KVM_RUN failed", (uint64_t)-ret);
 		else
-			handle_exit(vcpu);
+			handle_exit(vcpu, &exit);
 	}
 	atomic_store(&vcpu->ended, true);
 	return NULL;

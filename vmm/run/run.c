@@ -537,10 +537,11 @@ size_t cvmm_run_merge_env(const char **env, size_t count, const char *const *mor
 static int make_cmdline(struct run *r, struct cvmm_loader_cmdline **ret)
 {
 	/*
-	 * panic=-1: a panic is a reset at once, and the serial port has its message. The command
-	 * line of a quiet guest leaves the serial port to what matters: each byte is an exit.
+	 * panic=-1: a panic is a reset at once, and the serial port has its message. reboot=acpi:
+	 * with hardware-reduced ACPI, Linux would try EFI, which is not there, and then hang in
+	 * real mode. A quiet guest leaves the serial port to what matters: each byte is an exit.
 	 */
-	const char *fixed = "console=ttyS0 panic=-1 rdinit=" CVMM_GUEST_INIT_PATH
+	const char *fixed = "console=ttyS0 panic=-1 reboot=acpi rdinit=" CVMM_GUEST_INIT_PATH
 			    " 8250.nr_uarts=1 no_timer_check tsc=reliable random.trust_cpu=on";
 	int err;
 

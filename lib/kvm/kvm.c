@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+/* The system, machines and virtual CPUs: what every architecture has. */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cvmm/kvm.h>
+
+#include "kvm_internal.h"
+
+#define KVM_PATH "/dev/kvm"
+#define KVM_VERSION 12
+#define SIGNAL_MASK_BYTES 8 /* the kernel's sigset_t */
+
+int cvmm_kvm_ioctl(int fd, unsigned long request, void *arg)
+{
+	int ret;
+
+	do {
+		ret = ioctl(fd, request, arg);
+	} while (ret < 0 && errno == EINTR && request != KVM_RUN);
+	return ret < 0 ? -errno : ret;
+}
+
+/* ---- the system ---------------------------------------------------------------------------------- */
+
+static int explain_open_failure(const char *path, int error, struct cvmm_error *err)
+{
+	const struct group *group;
+	struct stat st;
+
+	if (error == ENOENT)
+		return cvmm_fail(err, -error,
+				 "there is no %s: load kvm-intel or kvm-amd (modprobe), or enable "
+				 "virtualization in the firmware (nested, if this is a guest)",
+				 path);
+	if (error != EACCES && error != EPERM)
+		return cvmm_fail(err, -error, "cannot open %s: %s", path, strerror(error));
+	group = stat(path, &st) ? NULL : getgrgid(st.st_gid);
+	if (group && st.st_mode & S_IWGRP && st.st_gid)
+		return cvmm_fail(err, -error,
+				 "no permission for %s: join its group (usermod -aG %s USER) and "
+				 "log in again",
+				 path, group->gr_name);
+	return cvmm_fail(err, -error, "no permission for %s: only its owner may use it", path);
+}
+
+int cvmm_kvm_open(struct cvmm_kvm *ret_kvm, const char *path, struct cvmm_error *err)
+{
+	struct cvmm_kvm kvm = CVMM_KVM_NONE;
+	int ret;
+
+	path = path ? path : KVM_PATH;
+	kvm.fd = open(path, O_RDWR | O_CLOEXEC);
+	if (kvm.fd < 0)
+		return explain_open_failure(path, errno, err);
+	ret = cvmm_kvm_ioctl(kvm.fd, KVM_GET_API_VERSION, NULL);
+	if (ret != KVM_VERSION) {
+		cvmm_kvm_close(&kvm);
+		return ret < 0 ? cvmm_fail(err, ret, "%s is not KVM: %s", path, strerror(-ret))
+			       : cvmm_fail(err, -ENOTSUP,
+					   "%s speaks version %d of the interface, not %d", path,
+					   ret, KVM_VERSION);
+	}
+	ret = cvmm_kvm_ioctl(kvm.fd, KVM_GET_VCPU_MMAP_SIZE, NULL);
+	if (ret < (int)sizeof(struct kvm_run)) {
+		cvmm_kvm_close(&kvm);
+		return cvmm_fail(err, ret < 0 ? ret : -EPROTO, "%s gives no size for CPUs", path);
+	}
+	kvm.run_bytes = (size_t)ret;
+	*ret_kvm = kvm;
+	return 0;
+}
+
+void cvmm_kvm_close(struct cvmm_kvm *kvm)
+{
+	cvmm_close_fd(&kvm->fd);
+}
+
+void cvmm_kvm_vm_close(struct cvmm_kvm_vm *vm)
+{
+	cvmm_close_fd(&vm->fd);
+}
+
+void cvmm_kvm_device_close(struct cvmm_kvm_device *device)
+{
+	cvmm_close_fd(&device->fd);
+}
+
+static bool cpu_has_virtualization(const char *cpuinfo_path)
+{
+	FILE *f = fopen(cpuinfo_path ? cpuinfo_path : "/proc/cpuinfo", "re");
+	bool found = false;
+	char *line = NULL;
+	size_t size = 0;
+
+	while (f && !found && getline(&line, &size, f) > 0) {
+		if (strncmp(line, "flags", 5) != 0)
+			continue;
+		for (char *word = strtok(line, " \t\n"); word; word = strtok(NULL, " \t\n"))
+			found |= strcmp(word, "svm") == 0 || strcmp(word, "vmx") == 0;
+		break; /* all CPUs have the same */
+	}
+	free(line);
+	if (f)
+		fclose(f);
+	return found;
+}
+
+enum cvmm_kvm_hardware cvmm_kvm_hardware(const char *cpuinfo_path, const char *kvm_path)
+{
+	struct cvmm_kvm kvm;
+
+	if (cvmm_kvm_open(&kvm, kvm_path, NULL))
+		return CVMM_KVM_NO_DEVICE;
+	cvmm_kvm_close(&kvm);
+	return cpu_has_virtualization(cpuinfo_path) ? CVMM_KVM_HARDWARE : CVMM_KVM_EMULATED;
+}
+
+int cvmm_kvm_check_extension(const struct cvmm_kvm *kvm, int capability)
+{
+	return kvm_ioctl_value(kvm->fd, KVM_CHECK_EXTENSION, (unsigned long)capability);
+}
+
+int cvmm_kvm_vm_check_extension(const struct cvmm_kvm_vm *vm, int capability)
+{
+	return kvm_ioctl_value(vm->fd, KVM_CHECK_EXTENSION, (unsigned long)capability);
+}
+
+int cvmm_kvm_create_vm(const struct cvmm_kvm *kvm, unsigned long type, struct cvmm_kvm_vm *ret_vm,
+		       struct cvmm_error *err)
+{
+	int ret = kvm_ioctl_value(kvm->fd, KVM_CREATE_VM, type);
+
+	if (ret < 0)
+		return cvmm_fail(err, ret, "KVM cannot make a machine of type %lu: %s", type,
+				 strerror(-ret));
+	ret_vm->fd = ret;
+	return 0;
+}
+
+/* ---- interrupts and events ------------------------------------------------------------------------ */
+
+int cvmm_kvm_vm_irq_line(const struct cvmm_kvm_vm *vm, uint32_t gsi, bool level)
+{
+	struct kvm_irq_level line = { .irq = gsi, .level = level };
+
+	return cvmm_kvm_ioctl(vm->fd, KVM_IRQ_LINE, &line);
+}
+
+int cvmm_kvm_vm_irqfd(const struct cvmm_kvm_vm *vm, int fd, uint32_t gsi, int resample_fd)
+{
+	struct kvm_irqfd irqfd = { .fd = (uint32_t)fd, .gsi = gsi };
+
+	if (resample_fd >= 0) {
+		irqfd.flags = KVM_IRQFD_FLAG_RESAMPLE;
+		irqfd.resamplefd = (uint32_t)resample_fd;
+	}
+	return cvmm_kvm_ioctl(vm->fd, KVM_IRQFD, &irqfd);
+}
+
+int cvmm_kvm_vm_irqfd_remove(const struct cvmm_kvm_vm *vm, int fd, uint32_t gsi)
+{
+	struct kvm_irqfd irqfd = {
+		.fd = (uint32_t)fd,
+		.gsi = gsi,
+		.flags = KVM_IRQFD_FLAG_DEASSIGN,
+	};
+
+	return cvmm_kvm_ioctl(vm->fd, KVM_IRQFD, &irqfd);
+}
+
+static int ioeventfd(const struct cvmm_kvm_vm *vm, const struct cvmm_kvm_ioeventfd *event,
+		     uint32_t flags)
+{
+	struct kvm_ioeventfd io = {
+		.fd = event->fd,
+		.addr = event->addr,
+		.len = event->len_bytes,
+		.datamatch = event->match ? event->value : 0,
+		.flags = flags | (event->is_pio ? KVM_IOEVENTFD_FLAG_PIO : 0U) |
+			 (event->match ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0U),
+	};
+
+	return cvmm_kvm_ioctl(vm->fd, KVM_IOEVENTFD, &io);
+}
+
+int cvmm_kvm_vm_ioeventfd(const struct cvmm_kvm_vm *vm, const struct cvmm_kvm_ioeventfd *event)
+{
+	return ioeventfd(vm, event, 0);
+}
+
+int cvmm_kvm_vm_ioeventfd_remove(const struct cvmm_kvm_vm *vm,
+				 const struct cvmm_kvm_ioeventfd *event)
+{
+	return ioeventfd(vm, event, KVM_IOEVENTFD_FLAG_DEASSIGN);
+}
+
+int cvmm_kvm_vm_signal_msi(const struct cvmm_kvm_vm *vm, const struct kvm_msi *msi)
+{
+	return kvm_ioctl_in(vm->fd, KVM_SIGNAL_MSI, msi);
+}
+
+int cvmm_kvm_vm_set_gsi_routing(const struct cvmm_kvm_vm *vm, const struct kvm_irq_routing *routing)
+{
+	return kvm_ioctl_in(vm->fd, KVM_SET_GSI_ROUTING, routing);
+}
+
+static int enable_cap(int fd, uint32_t capability, uint64_t arg0, uint64_t arg1)
+{
+	struct kvm_enable_cap cap = { .cap = capability, .args = { arg0, arg1 } };
+
+	return cvmm_kvm_ioctl(fd, KVM_ENABLE_CAP, &cap);
+}
+
+int cvmm_kvm_vm_enable_cap(const struct cvmm_kvm_vm *vm, uint32_t capability, uint64_t arg0,
+			   uint64_t arg1)
+{
+	return enable_cap(vm->fd, capability, arg0, arg1);
+}
+
+int cvmm_kvm_vcpu_enable_cap(const struct cvmm_kvm_vcpu *vcpu, uint32_t capability, uint64_t arg0,
+			     uint64_t arg1)
+{
+	return enable_cap(vcpu->fd, capability, arg0, arg1);
+}
+
+/* ---- devices and attributes ------------------------------------------------------------------------- */
+
+int cvmm_kvm_vm_create_device(const struct cvmm_kvm_vm *vm, uint32_t type, uint32_t flags,
+			      struct cvmm_kvm_device *ret_device)
+{
+	struct kvm_create_device create = { .type = type, .flags = flags };
+	int ret = cvmm_kvm_ioctl(vm->fd, KVM_CREATE_DEVICE, &create);
+
+	if (ret < 0)
+		return ret;
+	if (!(flags & KVM_CREATE_DEVICE_TEST))
+		ret_device->fd = (int)create.fd;
+	return 0;
+}
+
+static int attribute(int fd, unsigned long request, uint32_t group, uint64_t attr,
+		     const void *value)
+{
+	struct kvm_device_attr a = {
+		.group = group,
+		.attr = attr,
+		.addr = (uint64_t)(uintptr_t)value,
+	};
+
+	return cvmm_kvm_ioctl(fd, request, &a);
+}
+
+int cvmm_kvm_has_attr(int fd, uint32_t group, uint64_t attr)
+{
+	return attribute(fd, KVM_HAS_DEVICE_ATTR, group, attr, NULL);
+}
+
+int cvmm_kvm_get_attr(int fd, uint32_t group, uint64_t attr, void *value)
+{
+	return attribute(fd, KVM_GET_DEVICE_ATTR, group, attr, value);
+}
+
+int cvmm_kvm_set_attr(int fd, uint32_t group, uint64_t attr, const void *value)
+{
+	return attribute(fd, KVM_SET_DEVICE_ATTR, group, attr, value);
+}
+
+/* ---- virtual CPUs ------------------------------------------------------------------------------------ */
+
+int cvmm_kvm_create_vcpu(const struct cvmm_kvm *kvm, const struct cvmm_kvm_vm *vm, unsigned int id,
+			 struct cvmm_kvm_vcpu *ret_vcpu, struct cvmm_error *err)
+{
+	struct cvmm_kvm_vcpu vcpu = { .run_bytes = kvm->run_bytes };
+
+	vcpu.fd = kvm_ioctl_value(vm->fd, KVM_CREATE_VCPU, id);
+	if (vcpu.fd < 0)
+		return cvmm_fail(err, vcpu.fd, "KVM cannot make CPU %u: %s", id,
+				 strerror(-vcpu.fd));
+	vcpu.run = mmap(NULL, vcpu.run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu.fd, 0);
+	if (vcpu.run == MAP_FAILED) {
+		int ret = -errno;
+
+		close(vcpu.fd);
+		return cvmm_fail(err, ret, "cannot map CPU %u: %s", id, strerror(-ret));
+	}
+	*ret_vcpu = vcpu;
+	return 0;
+}
+
+void cvmm_kvm_vcpu_close(struct cvmm_kvm_vcpu *vcpu)
+{
+	if (vcpu->run)
+		munmap(vcpu->run, vcpu->run_bytes);
+	cvmm_close_fd(&vcpu->fd);
+	*vcpu = CVMM_KVM_VCPU_NONE;
+}
+
+void cvmm_kvm_vcpu_set_immediate_exit(const struct cvmm_kvm_vcpu *vcpu, bool on)
+{
+	__atomic_store_n(&vcpu->run->immediate_exit, on, __ATOMIC_RELEASE);
+}
+
+int cvmm_kvm_vcpu_set_signal_mask(const struct cvmm_kvm_vcpu *vcpu, const sigset_t *mask)
+{
+	struct {
+		struct kvm_signal_mask head;
+		uint8_t bytes[SIGNAL_MASK_BYTES];
+	} arg;
+
+	if (!mask)
+		return cvmm_kvm_ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, NULL);
+	arg.head.len = SIGNAL_MASK_BYTES;
+	/* Where the struct's own bytes begin, not behind its padding. */
+	memcpy((char *)&arg + offsetof(struct kvm_signal_mask, sigset), mask, SIGNAL_MASK_BYTES);
+	return cvmm_kvm_ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, &arg);
+}
+
+int cvmm_kvm_vcpu_get_regs(const struct cvmm_kvm_vcpu *vcpu, struct kvm_regs *ret_regs)
+{
+	return cvmm_kvm_ioctl(vcpu->fd, KVM_GET_REGS, ret_regs);
+}
+
+int cvmm_kvm_vcpu_set_regs(const struct cvmm_kvm_vcpu *vcpu, const struct kvm_regs *regs)
+{
+	return kvm_ioctl_in(vcpu->fd, KVM_SET_REGS, regs);
+}
+
+int cvmm_kvm_vcpu_get_sregs(const struct cvmm_kvm_vcpu *vcpu, struct kvm_sregs *ret_sregs)
+{
+	return cvmm_kvm_ioctl(vcpu->fd, KVM_GET_SREGS, ret_sregs);
+}
+
+int cvmm_kvm_vcpu_set_sregs(const struct cvmm_kvm_vcpu *vcpu, const struct kvm_sregs *sregs)
+{
+	return kvm_ioctl_in(vcpu->fd, KVM_SET_SREGS, sregs);
+}
+
+int cvmm_kvm_vcpu_get_fpu(const struct cvmm_kvm_vcpu *vcpu, struct kvm_fpu *ret_fpu)
+{
+	return cvmm_kvm_ioctl(vcpu->fd, KVM_GET_FPU, ret_fpu);
+}
+
+int cvmm_kvm_vcpu_set_fpu(const struct cvmm_kvm_vcpu *vcpu, const struct kvm_fpu *fpu)
+{
+	return kvm_ioctl_in(vcpu->fd, KVM_SET_FPU, fpu);
+}
+
+int cvmm_kvm_vcpu_get_mp_state(const struct cvmm_kvm_vcpu *vcpu, uint32_t *ret_state)
+{
+	struct kvm_mp_state state;
+	int ret = cvmm_kvm_ioctl(vcpu->fd, KVM_GET_MP_STATE, &state);
+
+	if (!ret)
+		*ret_state = state.mp_state;
+	return ret;
+}
+
+int cvmm_kvm_vcpu_set_mp_state(const struct cvmm_kvm_vcpu *vcpu, uint32_t state)
+{
+	struct kvm_mp_state arg = { .mp_state = state };
+
+	return cvmm_kvm_ioctl(vcpu->fd, KVM_SET_MP_STATE, &arg);
+}
+
+int cvmm_kvm_vcpu_get_events(const struct cvmm_kvm_vcpu *vcpu, struct kvm_vcpu_events *ret_events)
+{
+	return cvmm_kvm_ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, ret_events);
+}
+
+int cvmm_kvm_vcpu_set_events(const struct cvmm_kvm_vcpu *vcpu, const struct kvm_vcpu_events *events)
+{
+	return kvm_ioctl_in(vcpu->fd, KVM_SET_VCPU_EVENTS, events);
+}
+
+int cvmm_kvm_vcpu_translate(const struct cvmm_kvm_vcpu *vcpu, struct kvm_translation *translation)
+{
+	return cvmm_kvm_ioctl(vcpu->fd, KVM_TRANSLATE, translation);
+}
+
+int cvmm_kvm_vcpu_set_guest_debug(const struct cvmm_kvm_vcpu *vcpu,
+				  const struct kvm_guest_debug *debug)
+{
+	return kvm_ioctl_in(vcpu->fd, KVM_SET_GUEST_DEBUG, debug);
+}
+
+int cvmm_kvm_vcpu_pre_fault_memory(const struct cvmm_kvm_vcpu *vcpu,
+				   struct cvmm_kvm_pre_fault_memory *range)
+{
+	return cvmm_kvm_ioctl(vcpu->fd, CVMM_KVM_PRE_FAULT_MEMORY, range);
+}
