@@ -131,7 +131,7 @@ static bool is_static(const char *path)
 		return false;
 	if (cvmm_pread_full(fd, &eh, sizeof(eh), 0) == sizeof(eh) &&
 	    memcmp(eh.e_ident, ELFMAG, SELFMAG) == 0 && eh.e_phentsize == sizeof(Elf64_Phdr)) {
-		result = true;
+		result = eh.e_phnum > 0;
 		for (unsigned int i = 0; i < eh.e_phnum; i++) {
 			Elf64_Phdr ph;
 
@@ -145,7 +145,7 @@ static bool is_static(const char *path)
 	return result;
 }
 
-static const char *find_busybox(void)
+const char *cvmm_initramfs_find_busybox(void)
 {
 	static const char *const paths[] = { "/bin/busybox", "/usr/bin/busybox" };
 
@@ -205,7 +205,7 @@ static int add_busybox_root(struct cvmm_cpio *cpio, struct cvmm_error *err)
 	static const char passwd[] = "root:x:0:0:root:/root:/bin/sh\n";
 	static const char group[] = "root:x:0:\ntty:x:5:\n";
 	static const char hosts[] = "127.0.0.1 localhost cvmm\n::1 localhost\n";
-	const char *busybox = find_busybox();
+	const char *busybox = cvmm_initramfs_find_busybox();
 	char applets[APPLET_LIST_BYTES_MAX], *rest = NULL;
 	int ret;
 

@@ -43,6 +43,9 @@ struct cvmm_initramfs_config {
 int cvmm_initramfs_build(struct cvmm_cpio *cpio, const struct cvmm_initramfs_config *config,
 			 struct cvmm_error *err);
 
+/* The static busybox that CVMM_ROOT_BUSYBOX packs: a constant path, or NULL if there is none. */
+const char *cvmm_initramfs_find_busybox(void);
+
 /*
  * The file system in a disk image, as mount names it, from its superblock. Return: 0; -ENOENT if
  * none is known, with a message that says what was found instead (a partition table, say).
