@@ -42,6 +42,20 @@ void cvmm_cpio_fini(struct cvmm_cpio *cpio)
 	cvmm_cpio_init(cpio);
 }
 
+/* Latches the first error. */
+static CVMM_PRINTF(3, 4) void latch(struct cvmm_cpio *cpio, int code, const char *fmt, ...)
+{
+	char text[CVMM_ERROR_MESSAGE_SIZE];
+	va_list args;
+
+	if (cpio->error.code)
+		return;
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	cvmm_fail(&cpio->error, code, "%s", text);
+}
+
 /* Room for @len more bytes, or NULL after an error. */
 static char *reserve(struct cvmm_cpio *cpio, size_t len)
 {
@@ -51,7 +65,7 @@ static char *reserve(struct cvmm_cpio *cpio, size_t len)
 	if (cpio->error.code)
 		return NULL;
 	if (__builtin_add_overflow(cpio->len, len, &wanted) || wanted > SIZE_MAX / 2) {
-		cvmm_fail(&cpio->error, -EFBIG, "the initramfs would be too large");
+		latch(cpio, -EFBIG, "the initramfs would be too large");
 		return NULL;
 	}
 	if (wanted > cpio->capacity) {
@@ -59,8 +73,8 @@ static char *reserve(struct cvmm_cpio *cpio, size_t len)
 			capacity *= 2;
 		data = realloc(cpio->data, capacity);
 		if (!data) {
-			cvmm_fail(&cpio->error, -ENOMEM,
-				  "out of memory: an initramfs of %zu bytes does not fit", wanted);
+			latch(cpio, -ENOMEM,
+			      "out of memory: an initramfs of %zu bytes does not fit", wanted);
 			return NULL;
 		}
 		cpio->data = data;
@@ -92,9 +106,9 @@ static void add_header(struct cvmm_cpio *cpio, const struct entry *e)
 	char header[HEADER_BYTES + 1];
 
 	if (e->len > UINT32_MAX) {
-		cvmm_fail(&cpio->error, -EFBIG,
-			  "%s has %zu bytes; files in an initramfs end at 4 GiB: use a disk image",
-			  e->path, e->len);
+		latch(cpio, -EFBIG,
+		      "%s has %zu bytes; files in an initramfs end at 4 GiB: use a disk image",
+		      e->path, e->len);
 		return;
 	}
 	/* magic ino mode uid gid nlink mtime filesize dev(2) rdev(2) namesize check */
@@ -146,7 +160,11 @@ static void add_fd(struct cvmm_cpio *cpio, struct entry *e, int fd, const char *
 	char *to;
 
 	if (fstat(fd, &st)) {
-		cvmm_fail(&cpio->error, -errno, "cannot read %s: %s", host_path, strerror(errno));
+		latch(cpio, -errno, "cannot read %s: %s", host_path, strerror(errno));
+		goto out;
+	}
+	if (!S_ISREG(st.st_mode)) {
+		latch(cpio, -EINVAL, "%s is not a regular file", host_path);
 		goto out;
 	}
 	e->len = (size_t)st.st_size;
@@ -156,8 +174,8 @@ static void add_fd(struct cvmm_cpio *cpio, struct entry *e, int fd, const char *
 		goto out;
 	got = cvmm_pread_full(fd, to, e->len, 0);
 	if (got < 0 || (size_t)got != e->len) {
-		cvmm_fail(&cpio->error, got < 0 ? (int)got : -EIO, "cannot read %s: %s", host_path,
-			  got < 0 ? strerror((int)-got) : "it became shorter while it was read");
+		latch(cpio, got < 0 ? (int)got : -EIO, "cannot read %s: %s", host_path,
+		      got < 0 ? strerror((int)-got) : "it became shorter while it was read");
 		goto out;
 	}
 	cpio->len += e->len;
@@ -169,12 +187,11 @@ out:
 void cvmm_cpio_add_file(struct cvmm_cpio *cpio, const char *path, mode_t mode,
 			const char *host_path)
 {
-	int fd = open(host_path, O_RDONLY | O_CLOEXEC);
+	/* Not blocking: where a FIFO lies it is an error, not a wait for its writer. */
+	int fd = open(host_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
 	if (fd < 0) {
-		if (!cpio->error.code)
-			cvmm_fail(&cpio->error, -errno, "cannot open %s: %s", host_path,
-				  strerror(errno));
+		latch(cpio, -errno, "cannot open %s: %s", host_path, strerror(errno));
 		return;
 	}
 	add_fd(cpio, &(struct entry){ .path = path, .mode = S_IFREG | mode }, fd, host_path);
@@ -191,8 +208,7 @@ static void add_tree_symlink(struct cvmm_cpio *cpio, struct entry *e, int dir_fd
 	ssize_t len = readlinkat(dir_fd, name, target, sizeof(target));
 
 	if (len < 0) {
-		cvmm_fail(&cpio->error, -errno, "cannot read the link %s: %s", e->path,
-			  strerror(errno));
+		latch(cpio, -errno, "cannot read the link %s: %s", e->path, strerror(errno));
 		return;
 	}
 	e->len = (size_t)len;
@@ -208,8 +224,7 @@ static void add_tree_entry(struct cvmm_cpio *cpio, int dir_fd, const char *path,
 
 	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW)) {
 		if (errno != ENOENT) /* it went away meanwhile */
-			cvmm_fail(&cpio->error, -errno, "cannot look at %s: %s", path,
-				  strerror(errno));
+			latch(cpio, -errno, "cannot look at %s: %s", path, strerror(errno));
 		return;
 	}
 	e.mode = st.st_mode;
@@ -225,9 +240,10 @@ static void add_tree_entry(struct cvmm_cpio *cpio, int dir_fd, const char *path,
 		return;
 	}
 	fd = openat(dir_fd, name,
-		    O_RDONLY | O_CLOEXEC | O_NOFOLLOW | (S_ISDIR(st.st_mode) ? O_DIRECTORY : 0));
+		    O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK |
+			    (S_ISDIR(st.st_mode) ? O_DIRECTORY : 0));
 	if (fd < 0) {
-		cvmm_fail(&cpio->error, -errno, "cannot open %s: %s", path, strerror(errno));
+		latch(cpio, -errno, "cannot open %s: %s", path, strerror(errno));
 		return;
 	}
 	if (S_ISREG(st.st_mode)) {
@@ -247,8 +263,8 @@ static void add_tree_level(struct cvmm_cpio *cpio, int dir_fd, const char *prefi
 	struct dirent *d;
 
 	if (!dir || depth > TREE_DEPTH_MAX) {
-		cvmm_fail(&cpio->error, dir ? -ELOOP : -errno, "cannot read the directory %s: %s",
-			  prefix, dir ? "nested too deeply" : strerror(errno));
+		latch(cpio, dir ? -ELOOP : -errno, "cannot read the directory %s: %s", prefix,
+		      dir ? "nested too deeply" : strerror(errno));
 		if (dir)
 			closedir(dir);
 		else
@@ -260,7 +276,7 @@ static void add_tree_level(struct cvmm_cpio *cpio, int dir_fd, const char *prefi
 			continue;
 		if (snprintf(path, sizeof(path), "%s%s%s", prefix, *prefix ? "/" : "", d->d_name) >=
 		    (int)sizeof(path)) {
-			cvmm_fail(&cpio->error, -ENAMETOOLONG, "a path in %s is too long", prefix);
+			latch(cpio, -ENAMETOOLONG, "a path in %s is too long", prefix);
 			break;
 		}
 		add_tree_entry(cpio, dirfd(dir), path, d->d_name, depth);
@@ -278,8 +294,7 @@ void cvmm_cpio_add_tree(struct cvmm_cpio *cpio, const char *host_dir)
 		return;
 	}
 	if (fd < 0) {
-		cvmm_fail(&cpio->error, -errno, "cannot open the directory %s: %s", host_dir,
-			  strerror(errno));
+		latch(cpio, -errno, "cannot open the directory %s: %s", host_dir, strerror(errno));
 		return;
 	}
 	add_tree_level(cpio, fd, "", 0);
