@@ -36,11 +36,11 @@ static int read_table(const char *dir, const char *name, char **ret_text, struct
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
-		return cvmm_fail(err, -errno, "cannot open %s: %s (depmod makes it)", path,
+		return cvmm_fail(err, -errno, "cannot open %s: %s (depmod makes modules.dep)", path,
 				 strerror(errno));
-	if (fstat(fd, &st) || st.st_size > TABLE_BYTES_MAX) {
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size > TABLE_BYTES_MAX) {
 		close(fd);
 		return cvmm_fail(err, -EINVAL, "%s is not a table of modules", path);
 	}
@@ -131,7 +131,10 @@ static int want_path(struct cvmm_modules *m, const char *path, size_t len)
 	if (m->wanted_count == WANTED_MAX)
 		return -E2BIG;
 	m->wanted[m->wanted_count] = strdup(full);
-	return m->wanted[m->wanted_count++] ? 0 : -ENOMEM;
+	if (!m->wanted[m->wanted_count])
+		return -ENOMEM;
+	m->wanted_count++;
+	return 0;
 }
 
 int cvmm_modules_add(struct cvmm_modules *m, const char *name)
