@@ -17,12 +17,22 @@
 #define VERSION_BYTES_MAX 128
 #define BZIMAGE_HEAD_BYTES 0x20000 /* the version lies below 0x200 + 0xffff */
 
+#define ELF_PIECE_BYTES (1U << 20)
+#define ELF_BYTES_MAX (UINT64_C(2) << 30) /* no kernel's banner lies further in */
+
 static const char *version_in_path(const char *path)
 {
 	const char *name = strrchr(path, '/');
 	const char *version = strstr(name ? name : path, "vmlinuz-");
 
 	return version ? version + strlen("vmlinuz-") : path;
+}
+
+static bool is_readable_file(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, R_OK) == 0;
 }
 
 /* The readable match of @pattern with the highest version, or NULL. */
@@ -36,7 +46,7 @@ static char *newest_match(const char *pattern)
 	for (size_t i = 0; i < found.gl_pathc; i++) {
 		const char *path = found.gl_pathv[i];
 
-		if (access(path, R_OK))
+		if (!is_readable_file(path))
 			continue;
 		if (best && strverscmp(version_in_path(path), version_in_path(best)) <= 0)
 			continue;
@@ -49,9 +59,19 @@ static char *newest_match(const char *pattern)
 
 static char *newest_below(const char *dir)
 {
+	static const char below[] = "/*/boot/vmlinuz-*";
 	char pattern[PATH_MAX];
+	size_t len = 0;
 
-	snprintf(pattern, sizeof(pattern), "%s/*/boot/vmlinuz-*", dir);
+	/* The directory stands for itself, whatever characters it has. */
+	for (; *dir && len + 2 + sizeof(below) < sizeof(pattern); dir++) {
+		if (strchr("*?[\\", *dir))
+			pattern[len++] = '\\';
+		pattern[len++] = *dir;
+	}
+	if (*dir)
+		return NULL;
+	memcpy(pattern + len, below, sizeof(below));
 	return newest_match(pattern);
 }
 
@@ -71,24 +91,32 @@ int cvmm_kernels_find_newest(char **ret_path, struct cvmm_error *err)
 	const char *list = getenv("CVMM_KERNELS");
 	const char *cache = getenv("XDG_CACHE_HOME");
 	const char *home = getenv("HOME");
-	char dir[PATH_MAX];
-	char *found = list ? newest_in_list(list) : NULL;
+	char *found, *dir;
+	int ret;
 
+	if (list && !*list)
+		list = NULL;
 	if (cache && *cache)
-		snprintf(dir, sizeof(dir), "%s/cvmm/kernels", cache);
+		ret = asprintf(&dir, "%s/cvmm/kernels", cache);
 	else
-		snprintf(dir, sizeof(dir), "%s/.cache/cvmm/kernels", home ? home : "");
+		ret = asprintf(&dir, "%s/.cache/cvmm/kernels", home ? home : "");
+	if (ret < 0)
+		return cvmm_fail(err, -ENOMEM, "out of memory");
+	found = list ? newest_in_list(list) : NULL;
 	if (!found)
 		found = newest_below(dir);
 	if (!found)
 		found = newest_match("/boot/vmlinuz-*");
-	if (!found)
-		return cvmm_fail(err, -ENOENT,
-				 "no readable kernel in %s%s%s or /boot: install one "
-				 "(linux-image-cloud-amd64) or give --kernel",
-				 list ? list : "", list ? ", " : "", dir);
-	*ret_path = found;
-	return 0;
+	ret = 0;
+	if (found)
+		*ret_path = found;
+	else
+		ret = cvmm_fail(err, -ENOENT,
+				"no readable kernel in %s%s%s or /boot: install one "
+				"(linux-image-cloud-amd64) or give --kernel",
+				list ? list : "", list ? ", " : "", dir);
+	free(dir);
+	return ret;
 }
 
 static bool has_modules(const char *dir)
@@ -132,7 +160,8 @@ static int take_version(const char *text, size_t len, char **ret_version)
 
 	while (end < len && end < VERSION_BYTES_MAX && text[end] > ' ' && text[end] < 127)
 		end++;
-	if (!end || memchr(text, '/', end))
+	/* The first two are no file names; a version that is cut would name another kernel. */
+	if (!end || text[0] == '.' || memchr(text, '/', end) || end == VERSION_BYTES_MAX)
 		return -ENOENT;
 	*ret_version = strndup(text, end);
 	return *ret_version ? 0 : -ENOMEM;
@@ -151,48 +180,70 @@ static int version_of_bzimage(const char *image, size_t len, char **ret_version)
 	return take_version(image + at, len - at, ret_version);
 }
 
-static int version_of_elf(const char *image, size_t len, char **ret_version)
+/*
+ * The version after a banner in @bytes; other texts that begin alike are passed over. Unless these are
+ * the @last bytes, one that may be cut at their end is left for the next piece.
+ */
+static int version_after_banner(const char *bytes, size_t len, bool last, char **ret_version)
 {
 	static const char banner[] = "Linux version ";
-	const char *found = memmem(image, len, banner, sizeof(banner) - 1);
+	const char *end = bytes + len;
 
-	if (!found)
-		return -ENOENT;
-	found += sizeof(banner) - 1;
-	return take_version(found, (size_t)(image + len - found), ret_version);
+	while ((bytes = memmem(bytes, (size_t)(end - bytes), banner, sizeof(banner) - 1))) {
+		bytes += sizeof(banner) - 1;
+		if (!last && end - bytes < VERSION_BYTES_MAX)
+			return -ENOENT;
+		if (bytes < end && *bytes >= '0' && *bytes <= '9')
+			return take_version(bytes, (size_t)(end - bytes), ret_version);
+	}
+	return -ENOENT;
 }
 
-static bool is_elf(int fd)
+/*
+ * Piece by piece: an image with its debug information is large, and a sparse file may claim any size.
+ * Pieces overlap, so that a banner is whole in one of them.
+ */
+static int version_of_elf(int fd, char *piece, char **ret_version)
 {
-	char magic[4];
+	const size_t step = ELF_PIECE_BYTES / 2;
+	int ret = -ENOENT;
 
-	return cvmm_pread_full(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
-	       memcmp(magic, "\177ELF", sizeof(magic)) == 0;
+	for (uint64_t at = 0; ret == -ENOENT && at < ELF_BYTES_MAX; at += step) {
+		ssize_t got = cvmm_pread_full(fd, piece, ELF_PIECE_BYTES, at);
+		bool last;
+
+		if (got <= 0)
+			return got < 0 ? (int)got : -ENOENT;
+		last = (size_t)got < ELF_PIECE_BYTES;
+		ret = version_after_banner(piece, (size_t)got, last, ret_version);
+		if (last)
+			break;
+	}
+	return ret;
 }
 
 int cvmm_kernels_version(int kernel_fd, char **ret_version)
 {
 	struct stat st;
-	size_t len;
 	ssize_t got;
-	char *image;
+	char *piece;
 	int ret;
 
 	if (fstat(kernel_fd, &st))
 		return -errno;
-	if (!S_ISREG(st.st_mode) || st.st_size <= 0)
+	if (!S_ISREG(st.st_mode))
 		return -ENOENT;
 	/* Copied, not mapped: a file that shrinks meanwhile must not be a SIGBUS. */
-	len = (size_t)st.st_size;
-	if (len > BZIMAGE_HEAD_BYTES && !is_elf(kernel_fd))
-		len = BZIMAGE_HEAD_BYTES;
-	image = malloc(len);
-	if (!image)
+	piece = malloc(ELF_PIECE_BYTES);
+	if (!piece)
 		return -ENOMEM;
-	got = cvmm_pread_full(kernel_fd, image, len, 0);
-	ret = got < 0 ? (int)got : version_of_bzimage(image, (size_t)got, ret_version);
-	if (ret == -ENOENT)
-		ret = version_of_elf(image, (size_t)got, ret_version);
-	free(image);
+	got = cvmm_pread_full(kernel_fd, piece, BZIMAGE_HEAD_BYTES, 0);
+	if (got < 0)
+		ret = (int)got;
+	else if (got >= 4 && memcmp(piece, "\177ELF", 4) == 0)
+		ret = version_of_elf(kernel_fd, piece, ret_version);
+	else
+		ret = version_of_bzimage(piece, (size_t)got, ret_version);
+	free(piece);
 	return ret;
 }
