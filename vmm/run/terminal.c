@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -11,52 +12,69 @@
 
 #define DEFAULT_ROWS 24
 #define DEFAULT_COLS 80
+#define FDS_CLOSED_MAX 65536 /* where the kernel cannot close a range */
 
 /*
  * Waits until the other end of the pipe is closed, by intent or by death, and restores the terminal.
- * It ignores what a terminal or a user may send to the whole job; it ends when its parent does.
+ * All signals are blocked in it, so that it survives what a terminal or a user sends to the whole job;
+ * SIGTTOU among them: it may set the terminal. It ends when its parent does.
  */
 static __attribute__((noreturn)) void guard(int fd, int pipe_fd, const struct termios *saved)
 {
 	char byte;
 
-	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_IGN); /* SIGTTOU among them: it may set the terminal */
-	setpgid(0, 0);
 	while (read(pipe_fd, &byte, 1) < 0 && errno == EINTR)
 		;
-	tcsetattr(fd, TCSADRAIN, saved);
+	/* At once: what was written went through the old settings, and a full terminal may never drain. */
+	tcsetattr(fd, TCSANOW, saved);
 	_exit(0);
 }
 
 /* Holds nothing open but the terminal and its pipe: others wait for the end of our streams. */
 static void close_all_but(int a, int b)
 {
+	unsigned int low = (unsigned int)(a < b ? a : b), high = (unsigned int)(a < b ? b : a);
 	long max = sysconf(_SC_OPEN_MAX);
 
-	for (int fd = 0; fd < (max > 0 && max < 4096 ? (int)max : 4096); fd++)
+#ifdef SYS_close_range
+	if ((!low || syscall(SYS_close_range, 0U, low - 1, 0U) == 0) &&
+	    (high - low < 2 || syscall(SYS_close_range, low + 1, high - 1, 0U) == 0) &&
+	    syscall(SYS_close_range, high + 1, ~0U, 0U) == 0)
+		return;
+#endif
+	for (int fd = 0; fd < (max > 0 && max < FDS_CLOSED_MAX ? (int)max : FDS_CLOSED_MAX); fd++)
 		if (fd != a && fd != b)
 			close(fd);
 }
 
 static int start_guardian(int fd, const struct termios *saved, struct cvmm_terminal *t)
 {
-	int pipe_fds[2];
+	sigset_t all, before;
+	int pipe_fds[2], ret;
 	pid_t pid;
 
 	if (pipe2(pipe_fds, O_CLOEXEC))
 		return -errno;
+	/* Blocked before it exists: no signal finds it unprepared. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pid = fork();
-	if (pid < 0) {
-		close(pipe_fds[0]);
-		close(pipe_fds[1]);
-		return -errno;
-	}
+	ret = pid < 0 ? -errno : 0;
 	if (pid == 0) {
+		close(pipe_fds[1]);
+		setpgid(0, 0);
 		close_all_but(fd, pipe_fds[0]);
 		guard(fd, pipe_fds[0], saved);
 	}
+	/* Here too: from now on SIGKILL for our group spares it, whoever of us runs first. */
+	if (pid > 0)
+		setpgid(pid, pid);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	close(pipe_fds[0]);
+	if (ret) {
+		close(pipe_fds[1]);
+		return ret;
+	}
 	t->guardian_pipe = pipe_fds[1];
 	t->guardian = pid;
 	return 0;
