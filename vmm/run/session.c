@@ -9,6 +9,7 @@
 #include "session.h"
 
 #define SEND_BUFFER_BYTES 4096
+#define ENDS_BYTES (3 * (sizeof(struct cvmm_guest_frame) + sizeof(struct cvmm_guest_stream_end)))
 #define RECEIVE_BUFFER_BYTES (sizeof(struct cvmm_guest_frame) + CVMM_GUEST_FRAME_PAYLOAD_MAX)
 
 struct cvmm_session {
@@ -16,7 +17,13 @@ struct cvmm_session {
 	struct cvmm_source *source;
 	struct cvmm_session_events events;
 	int fd;
-	bool over; /* an exit or a failure was reported */
+	enum {
+		EXPECT_HELLO,
+		EXPECT_STARTED,
+		EXPECT_EXIT,
+	} state;
+	bool over; /* an exit or a failure was reported: nothing more is read */
+	bool gone; /* the connection ended */
 	size_t received;
 	size_t to_send;
 	char receive_buffer[RECEIVE_BUFFER_BYTES];
@@ -31,6 +38,17 @@ static void fail(struct cvmm_session *s, const char *message)
 	s->events.failed(s->events.ctx, message);
 }
 
+static void update_events(struct cvmm_session *s)
+{
+	unsigned int events = 0;
+
+	if (!s->over && !s->gone)
+		events |= CVMM_EVENT_READ;
+	if (s->to_send && !s->gone)
+		events |= CVMM_EVENT_WRITE;
+	cvmm_source_set_events(s->source, events);
+}
+
 static void flush(struct cvmm_session *s)
 {
 	while (s->to_send) {
@@ -38,26 +56,31 @@ static void flush(struct cvmm_session *s)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0 && errno != EAGAIN)
-			s->to_send = 0; /* the guest is gone: whoever runs it notices */
+		if (n < 0 && errno != EAGAIN) {
+			s->to_send = 0; /* the guest is gone: what it said last may still be read */
+			break;
+		}
 		if (n <= 0)
 			break;
 		s->to_send -= (size_t)n;
 		memmove(s->send_buffer, s->send_buffer + n, s->to_send);
 	}
-	cvmm_source_set_events(
-		s->source, CVMM_EVENT_READ | (s->to_send ? (unsigned int)CVMM_EVENT_WRITE : 0U));
+	update_events(s);
 }
 
 static void send_frame(struct cvmm_session *s, uint32_t type, const void *payload, size_t len)
 {
 	struct cvmm_guest_frame frame = { type, (uint32_t)len };
 
+	size_t room = sizeof(s->send_buffer) - s->to_send;
+
 	/*
-	 * The buffer holds more frames than a session has reasons for; window sizes and signals
-	 * that a stuck guest does not read may be dropped.
+	 * A guest that is stuck does not read. Window sizes and signals may be dropped then, and
+	 * must leave room for the ends of streams, of which a session has three.
 	 */
-	if (s->to_send + sizeof(frame) + len > sizeof(s->send_buffer))
+	if (type == CVMM_GUEST_WINDOW || type == CVMM_GUEST_SIGNAL)
+		room = room > ENDS_BYTES ? room - ENDS_BYTES : 0;
+	if (s->gone || sizeof(frame) + len > room)
 		return;
 	memcpy(s->send_buffer + s->to_send, &frame, sizeof(frame));
 	memcpy(s->send_buffer + s->to_send + sizeof(frame), payload, len);
@@ -101,7 +124,7 @@ static void handle_error(struct cvmm_session *s, const char *payload, size_t len
 	for (size_t i = 0; i < len; i++)
 		text[i] = payload[i] >= ' ' && payload[i] < 127 ? payload[i] : '?';
 	text[len] = 0;
-	fail(s, text);
+	fail(s, len ? text : "the guest failed and did not say why");
 }
 
 static void handle_exit(struct cvmm_session *s, const char *payload, size_t len)
@@ -113,8 +136,6 @@ static void handle_exit(struct cvmm_session *s, const char *payload, size_t len)
 		return;
 	}
 	memcpy(&exit_frame, payload, sizeof(exit_frame));
-	if (s->over)
-		return;
 	s->over = true;
 	s->events.exited(s->events.ctx, exit_frame.status & 0xff, exit_frame.stdout_bytes,
 			 exit_frame.stderr_bytes);
@@ -136,17 +157,47 @@ static void handle_hello(struct cvmm_session *s, const char *payload, size_t len
 		fail(s, text);
 		return;
 	}
+	s->state = EXPECT_STARTED;
 	s->events.hello(s->events.ctx);
+}
+
+static void handle_started(struct cvmm_session *s, size_t len)
+{
+	if (len) {
+		fail(s, "the guest sent a malformed start");
+		return;
+	}
+	s->state = EXPECT_EXIT;
+	s->events.started(s->events.ctx);
+}
+
+/* Hello, started, exit, each once; an error comes at any time. */
+static bool is_in_order(const struct cvmm_session *s, uint32_t type)
+{
+	switch (type) {
+	case CVMM_GUEST_HELLO:
+		return s->state == EXPECT_HELLO;
+	case CVMM_GUEST_STARTED:
+		return s->state == EXPECT_STARTED;
+	case CVMM_GUEST_EXIT:
+		return s->state == EXPECT_EXIT;
+	default:
+		return true;
+	}
 }
 
 static void handle_frame(struct cvmm_session *s, uint32_t type, const char *payload, size_t len)
 {
+	if (!is_in_order(s, type)) {
+		fail(s, "the guest sent its frames out of order on the control port");
+		return;
+	}
 	switch (type) {
 	case CVMM_GUEST_HELLO:
 		handle_hello(s, payload, len);
 		break;
 	case CVMM_GUEST_STARTED:
-		s->events.started(s->events.ctx);
+		handle_started(s, len);
 		break;
 	case CVMM_GUEST_EXIT:
 		handle_exit(s, payload, len);
@@ -187,17 +238,18 @@ static void on_control(void *ctx, int fd, unsigned int events)
 
 	if (events & CVMM_EVENT_WRITE)
 		flush(s);
+	if (s->over)
+		return;
 	n = recv(fd, s->receive_buffer + s->received, sizeof(s->receive_buffer) - s->received,
 		 MSG_DONTWAIT);
 	if (n > 0) {
 		s->received += (size_t)n;
 		handle_received(s);
 	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-		cvmm_source_set_events(s->source, 0);
+		s->gone = true;
 		fail(s, "the connection to the guest's control port ended");
 	}
-	if (s->over)
-		cvmm_source_set_events(s->source, 0);
+	update_events(s);
 }
 
 int cvmm_session_create(struct cvmm_loop *loop, int control_fd,

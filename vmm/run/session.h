@@ -23,7 +23,11 @@ struct cvmm_session_events {
 	void *ctx;
 };
 
-/* @control_fd: stream to the guest's control port, non-blocking; stays the caller's. */
+/*
+ * Callbacks must not destroy the session. After @exited or @failed nothing more is reported.
+ *
+ * @control_fd: stream to the guest's control port, non-blocking; stays the caller's.
+ */
 int cvmm_session_create(struct cvmm_loop *loop, int control_fd,
 			const struct cvmm_session_events *events,
 			struct cvmm_session **ret_session);
