@@ -20,9 +20,11 @@ static int decode_io(struct kvm_run *run, size_t run_bytes, struct cvmm_kvm_exit
 {
 	uint64_t offset = run->io.data_offset;
 	uint32_t count = run->io.count;
+	uint8_t direction = run->io.direction;
 	uint8_t size = run->io.size;
 
-	if ((size != 1 && size != 2 && size != 4) ||
+	if ((direction != KVM_EXIT_IO_IN && direction != KVM_EXIT_IO_OUT) ||
+	    (size != 1 && size != 2 && size != 4) ||
 	    !cvmm_range_inside(offset, (uint64_t)count * size, run_bytes))
 		return -EPROTO;
 	exit->type = CVMM_KVM_EXIT_IO;
@@ -30,7 +32,7 @@ static int decode_io(struct kvm_run *run, size_t run_bytes, struct cvmm_kvm_exit
 	exit->io.count = count;
 	exit->io.port = run->io.port;
 	exit->io.size_bytes = size;
-	exit->io.is_write = run->io.direction == KVM_EXIT_IO_OUT;
+	exit->io.is_write = direction == KVM_EXIT_IO_OUT;
 	return 0;
 }
 

@@ -116,12 +116,26 @@ static void on_serial_output(void *ctx, const void *bytes, size_t len)
 		(void)!write(2, bytes, len);
 }
 
-/* The last lines of the kernel's messages: what a user needs to see when a guest dies. */
+/* Where the interesting part of @text begins: at the panic, else a few lines before the end. */
+static size_t find_last_messages(const char *text, size_t len)
+{
+	static const char panic[] = "Kernel panic";
+	const char *found = memmem(text, len, panic, sizeof(panic) - 1);
+	size_t start = found ? (size_t)(found - text) : len;
+	size_t lines = found ? KERNEL_LOG_LINES_SHOWN - 1 : 0;
+
+	for (; start > 0; start--)
+		if (text[start - 1] == '\n' && ++lines >= KERNEL_LOG_LINES_SHOWN)
+			break;
+	return start;
+}
+
+/* The last of the kernel's messages: what a user needs to see when a guest dies. */
 static void print_kernel_log(struct run *r)
 {
 	struct kernel_log *log = &r->kernel_log;
-	size_t have, start, lines = 0;
 	char text[KERNEL_LOG_BYTES];
+	size_t have, start, end;
 
 	pthread_mutex_lock(&log->lock);
 	have = log->total < KERNEL_LOG_BYTES ? (size_t)log->total : KERNEL_LOG_BYTES;
@@ -134,12 +148,13 @@ static void print_kernel_log(struct run *r)
 	pthread_mutex_unlock(&log->lock);
 	while (have && (text[have - 1] == '\n' || text[have - 1] == ' '))
 		have--;
-	for (start = have; start > 0; start--)
-		if (text[start - 1] == '\n' && ++lines == KERNEL_LOG_LINES_SHOWN)
+	start = end = find_last_messages(text, have);
+	for (size_t lines = 0; end < have; end++)
+		if (text[end] == '\n' && ++lines == KERNEL_LOG_LINES_SHOWN)
 			break;
 	if (have)
-		fprintf(stderr, "cvmm: the guest kernel's last messages:\n%.*s\n",
-			(int)(have - start), text + start);
+		fprintf(stderr, "cvmm: the guest kernel's messages:\n%.*s\n", (int)(end - start),
+			text + start);
 }
 
 /* ---- the end of a run -------------------------------------------------------------------------- */
