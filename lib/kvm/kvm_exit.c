@@ -188,8 +188,12 @@ int cvmm_kvm_vcpu_run(const struct cvmm_kvm_vcpu *vcpu, struct cvmm_kvm_exit *re
 {
 	int ret;
 
-	/* A stale reason must not be taken for a memory fault if this run fails otherwise. */
-	vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
+	/*
+	 * A stale reason must not be taken for a memory fault if this run fails otherwise. All others
+	 * must stay: arm64 and riscv find by them that a load is to be completed.
+	 */
+	if (vcpu->run->exit_reason == KVM_EXIT_MEMORY_FAULT)
+		vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
 	ret = ioctl(vcpu->fd, KVM_RUN, NULL) < 0 ? -errno : 0;
 	return cvmm_kvm_exit_decode(vcpu->run, vcpu->run_bytes, ret, ret_exit);
 }

@@ -215,6 +215,188 @@ static void a_fault_without_a_reason_stays_an_error(void **state)
 	must_refuse(run, KVM_EXIT_HLT, -EINVAL, -EINVAL);
 }
 
+/* ---- the end of a run ----------------------------------------------------------------------------- */
+
+static void an_interrupted_run_is_an_exit_whatever_the_area_says(void **state)
+{
+	static const uint32_t stale[] = { KVM_EXIT_UNKNOWN, KVM_EXIT_MEMORY_FAULT, KVM_EXIT_IO };
+	static const int errors[] = { -EINTR, -EAGAIN };
+	struct kvm_run *run = *state;
+	struct cvmm_kvm_exit exit;
+
+	for (size_t i = 0; i < CVMM_ARRAY_SIZE(stale); i++) {
+		for (size_t j = 0; j < CVMM_ARRAY_SIZE(errors); j++) {
+			run->exit_reason = stale[i];
+			assert_int_equal(cvmm_kvm_exit_decode(run, AREA_BYTES, errors[j], &exit),
+					 0);
+			assert_int_equal(exit.type, CVMM_KVM_EXIT_INTERRUPTED);
+			assert_int_equal(exit.reason, KVM_EXIT_INTR);
+		}
+	}
+}
+
+/* A run that fails, since its descriptor is no virtual CPU's. */
+static int run_failing(struct kvm_run *run, uint32_t stale_reason)
+{
+	struct cvmm_kvm_vcpu vcpu = { open("/dev/null", O_RDWR | O_CLOEXEC), run, AREA_BYTES };
+	struct cvmm_kvm_exit exit;
+	int ret;
+
+	assert_true(vcpu.fd >= 0);
+	run->exit_reason = stale_reason;
+	ret = cvmm_kvm_vcpu_run(&vcpu, &exit);
+	close(vcpu.fd);
+	return ret;
+}
+
+/* arm64 and riscv complete a load only if the reason of the last exit still says MMIO. */
+static void a_run_leaves_the_last_reason_to_the_kernel(void **state)
+{
+	struct kvm_run *run = *state;
+
+	assert_int_equal(run_failing(run, KVM_EXIT_MMIO), -ENOTTY);
+	assert_int_equal(run->exit_reason, KVM_EXIT_MMIO);
+}
+
+static void a_run_forgets_the_last_memory_fault(void **state)
+{
+	struct kvm_run *run = *state;
+
+	assert_int_equal(run_failing(run, KVM_EXIT_MEMORY_FAULT), -ENOTTY);
+	assert_int_equal(run->exit_reason, KVM_EXIT_UNKNOWN);
+}
+
+/* ---- the other reasons ---------------------------------------------------------------------------- */
+
+static void reasons_without_payload_keep_their_names(void **state)
+{
+	static const struct {
+		uint32_t reason;
+		enum cvmm_kvm_exit_type type;
+	} table[] = {
+		{ KVM_EXIT_HLT, CVMM_KVM_EXIT_HLT },
+		{ KVM_EXIT_SHUTDOWN, CVMM_KVM_EXIT_SHUTDOWN },
+		{ KVM_EXIT_INTR, CVMM_KVM_EXIT_INTERRUPTED },
+		{ KVM_EXIT_IRQ_WINDOW_OPEN, CVMM_KVM_EXIT_IRQ_WINDOW },
+		{ KVM_EXIT_DIRTY_RING_FULL, CVMM_KVM_EXIT_DIRTY_RING_FULL },
+		{ KVM_EXIT_X86_BUS_LOCK, CVMM_KVM_EXIT_BUS_LOCK },
+	};
+
+	for (size_t i = 0; i < CVMM_ARRAY_SIZE(table); i++)
+		assert_int_equal(must_decode(*state, table[i].reason).type, table[i].type);
+}
+
+static void reasons_without_a_name_are_passed_on(void **state)
+{
+	static const uint32_t reasons[] = {
+		KVM_EXIT_UNKNOWN, KVM_EXIT_HYPERV, KVM_EXIT_TPR_ACCESS, KVM_EXIT_XEN, 4711,
+		UINT32_MAX,
+	};
+
+	for (size_t i = 0; i < CVMM_ARRAY_SIZE(reasons); i++)
+		assert_int_equal(must_decode(*state, reasons[i]).type, CVMM_KVM_EXIT_OTHER);
+}
+
+static void an_internal_error_shows_its_data(void **state)
+{
+	struct kvm_run *run = *state;
+	struct cvmm_kvm_exit exit;
+
+	run->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
+	run->internal.ndata = 16;
+	run->internal.data[15] = 77;
+	exit = must_decode(run, KVM_EXIT_INTERNAL_ERROR);
+	assert_int_equal(exit.type, CVMM_KVM_EXIT_INTERNAL_ERROR);
+	assert_int_equal(exit.internal_error.suberror, KVM_INTERNAL_ERROR_EMULATION);
+	assert_int_equal(exit.internal_error.data_count, 16);
+	assert_int_equal(exit.internal_error.data[15], 77);
+}
+
+static void a_system_event_shows_its_data(void **state)
+{
+	struct kvm_run *run = *state;
+	struct cvmm_kvm_exit exit;
+
+	run->system_event.type = KVM_SYSTEM_EVENT_RESET;
+	run->system_event.ndata = 1;
+	run->system_event.data[0] = 9;
+	exit = must_decode(run, KVM_EXIT_SYSTEM_EVENT);
+	assert_int_equal(exit.type, CVMM_KVM_EXIT_SYSTEM_EVENT);
+	assert_int_equal(exit.system_event.type, KVM_SYSTEM_EVENT_RESET);
+	assert_int_equal(exit.system_event.data_count, 1);
+	assert_int_equal(exit.system_event.data[0], 9);
+}
+
+static void more_data_than_the_area_has_is_refused(void **state)
+{
+	static const uint32_t counts[] = { 17, UINT32_MAX };
+	struct kvm_run *run = *state;
+
+	for (size_t i = 0; i < CVMM_ARRAY_SIZE(counts); i++) {
+		run->internal.ndata = counts[i];
+		must_refuse(run, KVM_EXIT_INTERNAL_ERROR, 0, -EPROTO);
+		run->system_event.ndata = counts[i];
+		must_refuse(run, KVM_EXIT_SYSTEM_EVENT, 0, -EPROTO);
+	}
+}
+
+static void msr_exits_take_the_answer_in_place(void **state)
+{
+	struct kvm_run *run = *state;
+	struct cvmm_kvm_exit exit;
+
+	run->msr.index = 0xc0010015;
+	run->msr.reason = KVM_MSR_EXIT_REASON_FILTER;
+	exit = must_decode(run, KVM_EXIT_X86_RDMSR);
+	assert_int_equal(exit.type, CVMM_KVM_EXIT_RDMSR);
+	assert_true(exit.msr.index == 0xc0010015);
+	assert_int_equal(exit.msr.reason, KVM_MSR_EXIT_REASON_FILTER);
+	*exit.msr.data = 5;
+	*exit.msr.error = 1;
+	assert_int_equal(run->msr.data, 5);
+	assert_int_equal(run->msr.error, 1);
+	assert_int_equal(must_decode(run, KVM_EXIT_X86_WRMSR).type, CVMM_KVM_EXIT_WRMSR);
+}
+
+static void a_hypercall_shows_its_arguments_and_takes_a_result(void **state)
+{
+	struct kvm_run *run = *state;
+	struct cvmm_kvm_exit exit;
+
+	run->hypercall.nr = 12;
+	run->hypercall.args[5] = 55;
+	exit = must_decode(run, KVM_EXIT_HYPERCALL);
+	assert_int_equal(exit.type, CVMM_KVM_EXIT_HYPERCALL);
+	assert_int_equal(exit.hypercall.number, 12);
+	assert_int_equal(exit.hypercall.args[5], 55);
+	*exit.hypercall.ret = 1;
+	assert_int_equal(run->hypercall.ret, 1);
+}
+
+static void small_payloads_are_copied(void **state)
+{
+	struct kvm_run *run = *state;
+	struct cvmm_kvm_exit exit;
+
+	run->fail_entry.hardware_entry_failure_reason = 0x80000021;
+	run->fail_entry.cpu = 3;
+	exit = must_decode(run, KVM_EXIT_FAIL_ENTRY);
+	assert_int_equal(exit.type, CVMM_KVM_EXIT_FAIL_ENTRY);
+	assert_true(exit.fail_entry.reason == 0x80000021);
+	assert_int_equal(exit.fail_entry.cpu, 3);
+	run->eoi.vector = 0x31;
+	exit = must_decode(run, KVM_EXIT_IOAPIC_EOI);
+	assert_int_equal(exit.type, CVMM_KVM_EXIT_IOAPIC_EOI);
+	assert_int_equal(exit.ioapic_eoi.vector, 0x31);
+	run->notify.flags = KVM_NOTIFY_CONTEXT_INVALID;
+	exit = must_decode(run, KVM_EXIT_NOTIFY);
+	assert_int_equal(exit.type, CVMM_KVM_EXIT_NOTIFY);
+	assert_int_equal(exit.notify.flags, KVM_NOTIFY_CONTEXT_INVALID);
+	exit = must_decode(run, KVM_EXIT_DEBUG);
+	assert_int_equal(exit.type, CVMM_KVM_EXIT_DEBUG);
+	assert_ptr_equal(exit.debug, &run->debug.arch);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_area, teardown_area)
 
 int main(void)
@@ -230,6 +412,17 @@ int main(void)
 		TEST(device_memory_of_no_or_too_many_bytes_is_refused),
 		TEST(a_memory_fault_comes_with_an_error),
 		TEST(a_fault_without_a_reason_stays_an_error),
+		TEST(an_interrupted_run_is_an_exit_whatever_the_area_says),
+		TEST(a_run_leaves_the_last_reason_to_the_kernel),
+		TEST(a_run_forgets_the_last_memory_fault),
+		TEST(reasons_without_payload_keep_their_names),
+		TEST(reasons_without_a_name_are_passed_on),
+		TEST(an_internal_error_shows_its_data),
+		TEST(a_system_event_shows_its_data),
+		TEST(more_data_than_the_area_has_is_refused),
+		TEST(msr_exits_take_the_answer_in_place),
+		TEST(a_hypercall_shows_its_arguments_and_takes_a_result),
+		TEST(small_payloads_are_copied),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
