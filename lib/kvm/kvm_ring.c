@@ -33,13 +33,14 @@ int cvmm_kvm_coalesced_drain(struct kvm_coalesced_mmio_ring *ring,
 		uint32_t last = __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE);
 		struct kvm_coalesced_mmio entry;
 
+		/* Those taken so far are good, and gone from the ring: the next call fails. */
 		if (first >= entries || last >= entries)
-			return -EPROTO;
+			return n ? (int)n : -EPROTO;
 		if (first == last)
 			break;
 		entry = ring->coalesced_mmio[first];
 		if (!entry.len || entry.len > STORE_BYTES_MAX)
-			return -EPROTO;
+			return n ? (int)n : -EPROTO;
 		stores[n] = (struct cvmm_kvm_coalesced_store){
 			.addr = entry.phys_addr,
 			.len_bytes = entry.len,
