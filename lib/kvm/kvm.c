@@ -16,6 +16,7 @@
 
 #define KVM_PATH "/dev/kvm"
 #define KVM_VERSION 12
+#define GROUP_BYTES 4096    /* room for an entry of the groups' database */
 #define SIGNAL_MASK_BYTES 8 /* the kernel's sigset_t */
 
 int cvmm_kvm_ioctl(int fd, unsigned long request, void *arg)
@@ -30,10 +31,24 @@ int cvmm_kvm_ioctl(int fd, unsigned long request, void *arg)
 
 /* ---- the system ---------------------------------------------------------------------------------- */
 
+/* The name of the group that may use a file, if there is such a group and it is not root's. */
+static bool group_with_access(const char *path, char *buf, size_t buf_bytes, const char **ret_name)
+{
+	struct group group, *found = NULL;
+	struct stat st;
+
+	if (stat(path, &st) || !(st.st_mode & S_IWGRP) || !st.st_gid)
+		return false;
+	if (getgrgid_r(st.st_gid, &group, buf, buf_bytes, &found) || !found)
+		return false;
+	*ret_name = group.gr_name;
+	return true;
+}
+
 static int explain_open_failure(const char *path, int error, struct cvmm_error *err)
 {
-	const struct group *group;
-	struct stat st;
+	char buf[GROUP_BYTES];
+	const char *group;
 
 	if (error == ENOENT)
 		return cvmm_fail(err, -error,
@@ -42,13 +57,15 @@ static int explain_open_failure(const char *path, int error, struct cvmm_error *
 				 path);
 	if (error != EACCES && error != EPERM)
 		return cvmm_fail(err, -error, "cannot open %s: %s", path, strerror(error));
-	group = stat(path, &st) ? NULL : getgrgid(st.st_gid);
-	if (group && st.st_mode & S_IWGRP && st.st_gid)
+	if (group_with_access(path, buf, sizeof(buf), &group))
 		return cvmm_fail(err, -error,
 				 "no permission for %s: join its group (usermod -aG %s USER) and "
 				 "log in again",
-				 path, group->gr_name);
-	return cvmm_fail(err, -error, "no permission for %s: only its owner may use it", path);
+				 path, group);
+	return cvmm_fail(err, -error,
+			 "no permission for %s: run as its owner, or let your user in "
+			 "(setfacl -m u:USER:rw %s)",
+			 path, path);
 }
 
 int cvmm_kvm_open(struct cvmm_kvm *ret_kvm, const char *path, struct cvmm_error *err)
@@ -97,13 +114,14 @@ static bool cpu_has_virtualization(const char *cpuinfo_path)
 {
 	FILE *f = fopen(cpuinfo_path ? cpuinfo_path : "/proc/cpuinfo", "re");
 	bool found = false;
-	char *line = NULL;
+	char *line = NULL, *rest = NULL;
 	size_t size = 0;
 
 	while (f && !found && getline(&line, &size, f) > 0) {
 		if (strncmp(line, "flags", 5) != 0)
 			continue;
-		for (char *word = strtok(line, " \t\n"); word; word = strtok(NULL, " \t\n"))
+		for (char *word = strtok_r(line, " \t\n", &rest); word;
+		     word = strtok_r(NULL, " \t\n", &rest))
 			found |= strcmp(word, "svm") == 0 || strcmp(word, "vmx") == 0;
 		break; /* all CPUs have the same */
 	}
@@ -310,16 +328,16 @@ void cvmm_kvm_vcpu_set_immediate_exit(const struct cvmm_kvm_vcpu *vcpu, bool on)
 
 int cvmm_kvm_vcpu_set_signal_mask(const struct cvmm_kvm_vcpu *vcpu, const sigset_t *mask)
 {
+	/* The kernel's struct: its length, and the mask's bytes right behind. */
 	struct {
-		struct kvm_signal_mask head;
+		uint32_t len;
 		uint8_t bytes[SIGNAL_MASK_BYTES];
-	} arg;
+	} arg = { .len = SIGNAL_MASK_BYTES };
 
+	_Static_assert(offsetof(struct kvm_signal_mask, sigset) == sizeof(uint32_t), "linux/kvm.h");
 	if (!mask)
 		return cvmm_kvm_ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, NULL);
-	arg.head.len = SIGNAL_MASK_BYTES;
-	/* Where the struct's own bytes begin, not behind its padding. */
-	memcpy((char *)&arg + offsetof(struct kvm_signal_mask, sigset), mask, SIGNAL_MASK_BYTES);
+	memcpy(arg.bytes, mask, SIGNAL_MASK_BYTES);
 	return cvmm_kvm_ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, &arg);
 }
 

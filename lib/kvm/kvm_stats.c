@@ -38,6 +38,8 @@ static int read_one(int fd, const struct kvm_stats_header *header, uint32_t inde
 	ret_code = read_exactly(fd, &desc, sizeof(desc), at);
 	if (ret_code)
 		return ret_code;
+	if (!desc.size)
+		return -EPROTO;
 	if (name_bytes > sizeof(stat.name) - 1)
 		name_bytes = sizeof(stat.name) - 1;
 	ret_code = read_exactly(fd, stat.name, name_bytes, at + sizeof(desc));
