@@ -6,13 +6,14 @@
 #include "run/doctor.h"
 #include "run/run.h"
 
-static const char help[] = "usage: cvmm COMMAND [ARG...]\n"
-			   "\n"
-			   "  run      run a command in a throwaway virtual machine\n"
-			   "  doctor   say what this host can and cannot do, and what to do about it\n"
-			   "  version  print the version\n"
-			   "\n"
-			   "cvmm run --help lists the options of run.\n";
+static const char help[] =
+	"usage: cvmm COMMAND [ARG...]\n"
+	"\n"
+	"  run      run a command in a throwaway virtual machine\n"
+	"  doctor   say what this host can and cannot do, and what to do about it\n"
+	"  version  print the version\n"
+	"\n"
+	"cvmm run --help lists the options of run.\n";
 
 int main(int argc, char **argv)
 {

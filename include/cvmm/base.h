@@ -347,6 +347,7 @@ struct cvmm_log {
 	enum cvmm_log_level max_level;
 };
 
+/* Send one message, if anybody wants its level. Any thread. */
 CVMM_API CVMM_PRINTF(3, 4) void cvmm_log(const struct cvmm_log *log, enum cvmm_log_level level,
 					 const char *fmt, ...);
 
@@ -365,6 +366,7 @@ struct cvmm_log_limit {
 #define CVMM_LOG_LIMIT_BURST 10
 #define CVMM_LOG_LIMIT_PERIOD_NS (UINT64_C(5) * CVMM_NS_PER_S)
 
+/* As cvmm_log(), within the budget of @limit; for what a guest or peer can cause at will. */
 CVMM_API CVMM_PRINTF(4, 5) void cvmm_log_limited(const struct cvmm_log *log,
 						 struct cvmm_log_limit *limit,
 						 enum cvmm_log_level level, const char *fmt, ...);

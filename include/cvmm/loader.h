@@ -295,6 +295,7 @@ CVMM_API int cvmm_loader_cmdline_parse(const char *text, size_t capacity_bytes,
 				       struct cvmm_loader_cmdline **ret_cmdline,
 				       struct cvmm_error *err);
 
+/* A copy of its own, with the same capacity. -ENOMEM is the only failure. */
 CVMM_API int cvmm_loader_cmdline_clone(const struct cvmm_loader_cmdline *cmdline,
 				       struct cvmm_loader_cmdline **ret_cmdline,
 				       struct cvmm_error *err);

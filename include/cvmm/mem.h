@@ -28,6 +28,7 @@ typedef struct {
 	uint64_t addr;
 } cvmm_gpa;
 
+/* The only way to make an address of a number: it shows where trust begins. */
 static inline cvmm_gpa cvmm_gpa_from(uint64_t addr)
 {
 	return (cvmm_gpa){ addr };
@@ -121,6 +122,7 @@ CVMM_API int cvmm_mem_remove(struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len_by
 CVMM_API struct cvmm_mem *cvmm_mem_ref(struct cvmm_mem *mem);
 CVMM_API struct cvmm_mem *cvmm_mem_unref(struct cvmm_mem *mem); /* returns NULL */
 
+/* Regions in the map; 0 for an empty one. */
 CVMM_API size_t cvmm_mem_region_count(const struct cvmm_mem *mem);
 
 /* The region with index @i in address order, or NULL. Valid while @mem is held. */

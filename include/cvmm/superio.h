@@ -140,6 +140,7 @@ CVMM_API void cvmm_serial_set_modem(struct cvmm_serial *serial, unsigned int lin
 /* The interrupt line, as @set_irq was told last. */
 CVMM_API bool cvmm_serial_irq_level(const struct cvmm_serial *serial);
 
+/* Copy the counters out. */
 CVMM_API void cvmm_serial_get_stats(const struct cvmm_serial *serial,
 				    struct cvmm_serial_stats *ret_stats);
 
@@ -217,6 +218,7 @@ struct cvmm_i8042 {
 	bool output_port_next;
 };
 
+/* Power-on state, with @reset to be told of resets. */
 CVMM_API void cvmm_i8042_init(struct cvmm_i8042 *i8042, void (*reset)(void *ctx), void *ctx);
 
 /* @offset from port 0x60 (guest-controlled). All reads are 0: input buffer free, no output. */

@@ -72,6 +72,10 @@ struct cvmm_virtio_config_space {
 	uint8_t bytes[CVMM_VIRTIO_CONFIG_BYTES_MAX];
 };
 
+/*
+ * Begin with @len_bytes bytes, at most CVMM_VIRTIO_CONFIG_BYTES_MAX. Return: 0, -EINVAL or negative errno. Pair
+ * with fini, which nobody may race.
+ */
 CVMM_API int cvmm_virtio_config_space_init(struct cvmm_virtio_config_space *space,
 					   const void *bytes, size_t len_bytes);
 CVMM_API void cvmm_virtio_config_space_fini(struct cvmm_virtio_config_space *space);

@@ -165,6 +165,7 @@ CVMM_API int cvmm_virtq_start(struct cvmm_virtq *vq, struct cvmm_mem *mem,
 /* Forget everything but max_size. Popped chains are void. Also for a queue not started. */
 CVMM_API void cvmm_virtq_stop(struct cvmm_virtq *vq);
 
+/* Whether the driver enabled the queue, and pop and push may be called. */
 static inline bool cvmm_virtq_is_started(const struct cvmm_virtq *vq)
 {
 	return vq->started;

@@ -94,5 +94,6 @@ struct cvmm_guest_signal {
 #define CVMM_GUEST_DIR "/.cvmm"
 #define CVMM_GUEST_INIT_PATH CVMM_GUEST_DIR "/init"
 #define CVMM_GUEST_SPEC_PATH CVMM_GUEST_DIR "/spec"
+#define CVMM_GUEST_ARCHIVE_DIR ".cvmm" /* in the archive, paths have no leading slash */
 
 #endif /* CVMM_GUEST_PROTOCOL_H */

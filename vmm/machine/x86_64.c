@@ -128,19 +128,20 @@ static void patch_cpuid_entry(struct kvm_cpuid_entry2 *e, const struct vcpu *vcp
 static int set_cpuid(struct vcpu *vcpu, struct cvmm_error *err)
 {
 	struct cvmm_machine *m = vcpu->machine;
-	struct {
-		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entries[CPUID_ENTRIES_MAX];
-	} cpuid = { .head.nent = CPUID_ENTRIES_MAX };
+	_Alignas(
+		struct kvm_cpuid2) char buffer[sizeof(struct kvm_cpuid2) +
+					       CPUID_ENTRIES_MAX * sizeof(struct kvm_cpuid_entry2)];
+	struct kvm_cpuid2 *cpuid = (struct kvm_cpuid2 *)buffer;
 	bool tsc_deadline = cvmm_kvm_check_extension(&m->kvm, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
 	int ret;
 
-	ret = cvmm_kvm_get_supported_cpuid(&m->kvm, &cpuid.head);
+	cpuid->nent = CPUID_ENTRIES_MAX;
+	ret = cvmm_kvm_get_supported_cpuid(&m->kvm, cpuid);
 	if (!ret) {
-		for (uint32_t i = 0; i < cpuid.head.nent; i++)
-			patch_cpuid_entry(&cpuid.entries[i], vcpu, tsc_deadline);
-		cpuid.head.nent = (uint32_t)replace_topology(cpuid.entries, cpuid.head.nent, vcpu);
-		ret = cvmm_kvm_vcpu_set_cpuid2(&vcpu->kvm, &cpuid.head);
+		for (uint32_t i = 0; i < cpuid->nent; i++)
+			patch_cpuid_entry(&cpuid->entries[i], vcpu, tsc_deadline);
+		cpuid->nent = (uint32_t)replace_topology(cpuid->entries, cpuid->nent, vcpu);
+		ret = cvmm_kvm_vcpu_set_cpuid2(&vcpu->kvm, cpuid);
 	}
 	return ret ? cvmm_fail(err, ret, "cannot set CPUID: %s", strerror(-ret)) : 0;
 }
@@ -199,18 +200,16 @@ static int set_boot_registers(struct vcpu *vcpu)
 /* What a firmware would have set; a host that refuses one of them is no reason to fail. */
 static void set_msrs(struct vcpu *vcpu)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entries[2];
-	} msrs = {
-		.head.nmsrs = 2,
-		.entries = {
-			{ .index = MSR_IA32_MISC_ENABLE, .data = MSR_IA32_MISC_ENABLE_FAST_STRING },
-			{ .index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLE | MTRR_WRITE_BACK },
-		},
+	static const struct kvm_msr_entry entries[] = {
+		{ .index = MSR_IA32_MISC_ENABLE, .data = MSR_IA32_MISC_ENABLE_FAST_STRING },
+		{ .index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLE | MTRR_WRITE_BACK },
 	};
+	_Alignas(struct kvm_msrs) char buffer[sizeof(struct kvm_msrs) + sizeof(entries)] = { 0 };
+	struct kvm_msrs *msrs = (struct kvm_msrs *)buffer;
 
-	(void)cvmm_kvm_vcpu_set_msrs(&vcpu->kvm, &msrs.head);
+	msrs->nmsrs = CVMM_ARRAY_SIZE(entries);
+	memcpy(msrs->entries, entries, sizeof(entries));
+	(void)cvmm_kvm_vcpu_set_msrs(&vcpu->kvm, msrs);
 }
 
 int cvmm_machine_init_vcpu(struct vcpu *vcpu, struct cvmm_error *err)

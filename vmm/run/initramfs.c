@@ -109,7 +109,7 @@ static int add_modules(struct cvmm_cpio *cpio, struct spec *spec,
 	for (size_t i = 0; !ret && i < cvmm_modules_count(m); i++) {
 		const char *host_path = cvmm_modules_path(m, i);
 
-		snprintf(path, sizeof(path), "%s/%s", CVMM_GUEST_DIR + 1,
+		snprintf(path, sizeof(path), "%s/%s", CVMM_GUEST_ARCHIVE_DIR,
 			 strrchr(host_path, '/') + 1);
 		cvmm_cpio_add_file(cpio, path, 0600, host_path);
 		order(spec, "module=/%s", path);
@@ -251,8 +251,8 @@ int cvmm_initramfs_build(struct cvmm_cpio *cpio, const struct cvmm_initramfs_con
 	if (!spec.text)
 		return cvmm_fail(err, -ENOMEM, "out of memory");
 	ret = add_root(cpio, c, err);
-	cvmm_cpio_add_dir(cpio, CVMM_GUEST_DIR + 1, 0700);
-	cvmm_cpio_add_data(cpio, CVMM_GUEST_INIT_PATH + 1, 0755, cvmm_guest_init_start,
+	cvmm_cpio_add_dir(cpio, CVMM_GUEST_ARCHIVE_DIR, 0700);
+	cvmm_cpio_add_data(cpio, CVMM_GUEST_ARCHIVE_DIR "/init", 0755, cvmm_guest_init_start,
 			   (size_t)(cvmm_guest_init_end - cvmm_guest_init_start));
 	order_root(&spec, c);
 	if (!ret)
@@ -261,7 +261,7 @@ int cvmm_initramfs_build(struct cvmm_cpio *cpio, const struct cvmm_initramfs_con
 	if (!ret && spec.full)
 		ret = cvmm_fail(err, -E2BIG, "the command and its environment exceed %u bytes",
 				SPEC_BYTES_MAX);
-	cvmm_cpio_add_data(cpio, CVMM_GUEST_SPEC_PATH + 1, 0600, spec.text, spec.len);
+	cvmm_cpio_add_data(cpio, CVMM_GUEST_ARCHIVE_DIR "/spec", 0600, spec.text, spec.len);
 	free(spec.text);
 	return ret ? ret : cvmm_cpio_finish(cpio, err);
 }
