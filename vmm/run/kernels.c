@@ -18,7 +18,7 @@
 #define BZIMAGE_HEAD_BYTES 0x20000 /* the version lies below 0x200 + 0xffff */
 
 #define ELF_PIECE_BYTES (1U << 20)
-#define ELF_BYTES_MAX (UINT64_C(2) << 30) /* no kernel's banner lies further in */
+#define ELF_BYTES_MAX (UINT64_C(256) << 20) /* no kernel's banner lies further in */
 
 static const char *version_in_path(const char *path)
 {
