@@ -395,6 +395,7 @@ int cvmm_kvm_vcpu_set_mp_state(const struct cvmm_kvm_vcpu *vcpu, uint32_t state)
 	return cvmm_kvm_ioctl(vcpu->fd, KVM_SET_MP_STATE, &arg);
 }
 
+#ifdef __KVM_HAVE_VCPU_EVENTS
 int cvmm_kvm_vcpu_get_events(const struct cvmm_kvm_vcpu *vcpu, struct kvm_vcpu_events *ret_events)
 {
 	return cvmm_kvm_ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, ret_events);
@@ -404,6 +405,7 @@ int cvmm_kvm_vcpu_set_events(const struct cvmm_kvm_vcpu *vcpu, const struct kvm_
 {
 	return kvm_ioctl_in(vcpu->fd, KVM_SET_VCPU_EVENTS, events);
 }
+#endif
 
 int cvmm_kvm_vcpu_translate(const struct cvmm_kvm_vcpu *vcpu, struct kvm_translation *translation)
 {

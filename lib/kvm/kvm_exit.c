@@ -15,6 +15,7 @@
 #endif
 
 #define MMIO_BYTES_MAX 8U
+#define EMULATION_WORDS 3U /* flags, and two words with the instruction */
 
 static int decode_io(struct kvm_run *run, size_t run_bytes, struct cvmm_kvm_exit *exit)
 {
@@ -38,42 +39,62 @@ static int decode_io(struct kvm_run *run, size_t run_bytes, struct cvmm_kvm_exit
 
 static int decode_mmio(struct kvm_run *run, struct cvmm_kvm_exit *exit)
 {
-	if (!run->mmio.len || run->mmio.len > MMIO_BYTES_MAX)
+	uint32_t len = run->mmio.len;
+
+	if (!len || len > MMIO_BYTES_MAX)
 		return -EPROTO;
 	exit->type = CVMM_KVM_EXIT_MMIO;
 	exit->mmio.gpa = run->mmio.phys_addr;
 	exit->mmio.data = run->mmio.data;
-	exit->mmio.len_bytes = run->mmio.len;
+	exit->mmio.len_bytes = len;
 	exit->mmio.is_write = run->mmio.is_write;
 	return 0;
 }
 
+/* The instruction that KVM could not emulate, if it says which. */
+static void find_instruction(struct kvm_run *run, struct cvmm_kvm_exit *exit)
+{
+	uint8_t size = run->emulation_failure.insn_size;
+
+	if (exit->internal_error.suberror != KVM_INTERNAL_ERROR_EMULATION ||
+	    exit->internal_error.data_count < EMULATION_WORDS ||
+	    !(run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES) ||
+	    size > sizeof(run->emulation_failure.insn_bytes))
+		return;
+	exit->internal_error.insn = run->emulation_failure.insn_bytes;
+	exit->internal_error.insn_bytes = size;
+}
+
 static int decode_internal_error(struct kvm_run *run, struct cvmm_kvm_exit *exit)
 {
-	if (run->internal.ndata > CVMM_ARRAY_SIZE(run->internal.data))
+	uint32_t count = run->internal.ndata;
+
+	if (count > CVMM_ARRAY_SIZE(run->internal.data))
 		return -EPROTO;
 	exit->type = CVMM_KVM_EXIT_INTERNAL_ERROR;
 	exit->internal_error.suberror = run->internal.suberror;
-	exit->internal_error.data_count = run->internal.ndata;
+	exit->internal_error.data_count = count;
 	exit->internal_error.data = (const uint64_t *)run->internal.data;
+	find_instruction(run, exit);
 	return 0;
 }
 
 static int decode_system_event(struct kvm_run *run, struct cvmm_kvm_exit *exit)
 {
-	if (run->system_event.ndata > CVMM_ARRAY_SIZE(run->system_event.data))
+	uint32_t count = run->system_event.ndata;
+
+	if (count > CVMM_ARRAY_SIZE(run->system_event.data))
 		return -EPROTO;
 	exit->type = CVMM_KVM_EXIT_SYSTEM_EVENT;
 	exit->system_event.type = run->system_event.type;
-	exit->system_event.data_count = run->system_event.ndata;
+	exit->system_event.data_count = count;
 	exit->system_event.data = (const uint64_t *)run->system_event.data;
 	return 0;
 }
 
 static void decode_msr(struct kvm_run *run, struct cvmm_kvm_exit *exit)
 {
-	exit->type =
-		run->exit_reason == KVM_EXIT_X86_RDMSR ? CVMM_KVM_EXIT_RDMSR : CVMM_KVM_EXIT_WRMSR;
+	exit->type = exit->reason == KVM_EXIT_X86_RDMSR ? CVMM_KVM_EXIT_RDMSR : CVMM_KVM_EXIT_WRMSR;
 	exit->msr.index = run->msr.index;
 	exit->msr.reason = run->msr.reason;
 	exit->msr.data = (uint64_t *)&run->msr.data;
@@ -91,10 +112,51 @@ static void decode_memory_fault(struct kvm_run *run, struct cvmm_kvm_exit *exit)
 	exit->memory_fault.len_bytes = fault.size;
 }
 
+/* Those of interfaces that KVM leaves to us: Hyper-V, Xen, and what other architectures have. */
+static void decode_delegated(struct kvm_run *run, struct cvmm_kvm_exit *exit)
+{
+	switch (exit->reason) {
+	case KVM_EXIT_HYPERV:
+		exit->type = CVMM_KVM_EXIT_HYPERV;
+		exit->hyperv = &run->hyperv;
+		break;
+	case KVM_EXIT_XEN:
+		exit->type = CVMM_KVM_EXIT_XEN;
+		exit->xen = &run->xen;
+		break;
+	case KVM_EXIT_TPR_ACCESS:
+		exit->type = CVMM_KVM_EXIT_TPR_ACCESS;
+		exit->tpr_access.rip = run->tpr_access.rip;
+		exit->tpr_access.is_write = run->tpr_access.is_write != 0;
+		break;
+	case KVM_EXIT_SET_TPR:
+		exit->type = CVMM_KVM_EXIT_SET_TPR;
+		break;
+	case KVM_EXIT_ARM_NISV:
+		exit->type = CVMM_KVM_EXIT_ARM_NISV;
+		exit->arm_nisv.esr_iss = run->arm_nisv.esr_iss;
+		exit->arm_nisv.gpa = run->arm_nisv.fault_ipa;
+		break;
+	case KVM_EXIT_RISCV_SBI:
+		exit->type = CVMM_KVM_EXIT_RISCV_SBI;
+		exit->riscv_sbi.extension = run->riscv_sbi.extension_id;
+		exit->riscv_sbi.function = run->riscv_sbi.function_id;
+		exit->riscv_sbi.args = run->riscv_sbi.args;
+		exit->riscv_sbi.ret = run->riscv_sbi.ret;
+		break;
+	default:
+		exit->type = CVMM_KVM_EXIT_OTHER;
+	}
+}
+
 /* Those that carry little or nothing. */
 static void decode_simple(struct kvm_run *run, struct cvmm_kvm_exit *exit)
 {
-	switch (run->exit_reason) {
+	switch (exit->reason) {
+	case KVM_EXIT_UNKNOWN:
+		exit->type = CVMM_KVM_EXIT_UNKNOWN;
+		exit->unknown.hardware_reason = run->hw.hardware_exit_reason;
+		break;
 	case KVM_EXIT_HLT:
 		exit->type = CVMM_KVM_EXIT_HLT;
 		break;
@@ -137,16 +199,19 @@ static void decode_simple(struct kvm_run *run, struct cvmm_kvm_exit *exit)
 		exit->type = CVMM_KVM_EXIT_BUS_LOCK;
 		break;
 	default:
-		exit->type = CVMM_KVM_EXIT_OTHER;
+		decode_delegated(run, exit);
 	}
 }
 
 int cvmm_kvm_exit_decode(struct kvm_run *run, size_t run_bytes, int run_errno,
 			 struct cvmm_kvm_exit *ret_exit)
 {
-	struct cvmm_kvm_exit exit = { .reason = run->exit_reason };
+	struct cvmm_kvm_exit exit = { 0 };
 	int ret = 0;
 
+	if (run_bytes < sizeof(*run))
+		return -EPROTO;
+	exit.reason = run->exit_reason;
 	if (run_errno == -EINTR || run_errno == -EAGAIN) {
 		exit.type = CVMM_KVM_EXIT_INTERRUPTED;
 		exit.reason = KVM_EXIT_INTR;
@@ -154,9 +219,9 @@ int cvmm_kvm_exit_decode(struct kvm_run *run, size_t run_bytes, int run_errno,
 		return 0;
 	}
 	if (run_errno && !((run_errno == -EFAULT || run_errno == -EHWPOISON) &&
-			   run->exit_reason == KVM_EXIT_MEMORY_FAULT))
+			   exit.reason == KVM_EXIT_MEMORY_FAULT))
 		return run_errno;
-	switch (run->exit_reason) {
+	switch (exit.reason) {
 	case KVM_EXIT_IO:
 		ret = decode_io(run, run_bytes, &exit);
 		break;

@@ -12,6 +12,10 @@
 
 #include "kvm_internal.h"
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14, asm-generic/mman-common.h */
+#endif
+
 #define STORE_BYTES_MAX 8U
 
 static size_t page_bytes(void)
@@ -85,19 +89,45 @@ int cvmm_kvm_vm_coalesced_remove(const struct cvmm_kvm_vm *vm, uint64_t addr, ui
 
 /* ---- dirtied pages ----------------------------------------------------------------------------------- */
 
+int cvmm_kvm_vm_enable_dirty_ring(const struct cvmm_kvm_vm *vm, uint32_t ring_bytes)
+{
+	/* The same to us, who use acquire and release; but arm64 has only the newer of the two. */
+	uint32_t capability = cvmm_kvm_vm_check_extension(vm, KVM_CAP_DIRTY_LOG_RING_ACQ_REL) > 0
+				      ? KVM_CAP_DIRTY_LOG_RING_ACQ_REL
+				      : KVM_CAP_DIRTY_LOG_RING;
+
+	return cvmm_kvm_vm_enable_cap(vm, capability, ring_bytes, 0);
+}
+
+/*
+ * KVM maps any range of a virtual CPU, and answers an access to what is not there by SIGBUS. Return: 0 if
+ * all pages are there, -EFAULT if not, -EINVAL where the kernel cannot tell (before Linux 5.14).
+ */
+static int probe_pages(void *start, size_t len_bytes)
+{
+	return madvise(start, len_bytes, MADV_POPULATE_READ) ? -errno : 0;
+}
+
 int cvmm_kvm_vcpu_map_dirty_ring(const struct cvmm_kvm_vcpu *vcpu, uint32_t ring_bytes,
 				 struct cvmm_kvm_dirty_ring *ret_ring)
 {
-	off_t offset = (off_t)(KVM_DIRTY_LOG_PAGE_OFFSET * page_bytes());
-	void *entries;
+	off_t offset = (off_t)(CVMM_KVM_DIRTY_LOG_PAGE_OFFSET * page_bytes());
+	size_t map_bytes = (size_t)ring_bytes + page_bytes();
+	char *entries;
 
 	if (!cvmm_is_pow2(ring_bytes) || ring_bytes < page_bytes())
 		return -EINVAL;
-	entries = mmap(NULL, ring_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, offset);
+	entries = mmap(NULL, map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, offset);
 	if (entries == MAP_FAILED)
 		return -errno;
+	if (probe_pages(entries, ring_bytes) == -EFAULT ||
+	    probe_pages(entries + ring_bytes, page_bytes()) == 0) {
+		munmap(entries, map_bytes);
+		return -ENXIO;
+	}
+	munmap(entries + ring_bytes, page_bytes());
 	*ret_ring = (struct cvmm_kvm_dirty_ring){
-		.entries = entries,
+		.entries = (void *)entries,
 		.count = ring_bytes / (uint32_t)sizeof(struct kvm_dirty_gfn),
 	};
 	return 0;

@@ -280,6 +280,7 @@ static void reasons_without_payload_keep_their_names(void **state)
 		{ KVM_EXIT_IRQ_WINDOW_OPEN, CVMM_KVM_EXIT_IRQ_WINDOW },
 		{ KVM_EXIT_DIRTY_RING_FULL, CVMM_KVM_EXIT_DIRTY_RING_FULL },
 		{ KVM_EXIT_X86_BUS_LOCK, CVMM_KVM_EXIT_BUS_LOCK },
+		{ KVM_EXIT_SET_TPR, CVMM_KVM_EXIT_SET_TPR },
 	};
 
 	for (size_t i = 0; i < CVMM_ARRAY_SIZE(table); i++)
@@ -289,8 +290,7 @@ static void reasons_without_payload_keep_their_names(void **state)
 static void reasons_without_a_name_are_passed_on(void **state)
 {
 	static const uint32_t reasons[] = {
-		KVM_EXIT_UNKNOWN, KVM_EXIT_HYPERV, KVM_EXIT_TPR_ACCESS, KVM_EXIT_XEN, 4711,
-		UINT32_MAX,
+		KVM_EXIT_EXCEPTION, KVM_EXIT_DCR, KVM_EXIT_NMI, KVM_EXIT_OSI, 4711, UINT32_MAX,
 	};
 
 	for (size_t i = 0; i < CVMM_ARRAY_SIZE(reasons); i++)
@@ -310,6 +310,45 @@ static void an_internal_error_shows_its_data(void **state)
 	assert_int_equal(exit.internal_error.suberror, KVM_INTERNAL_ERROR_EMULATION);
 	assert_int_equal(exit.internal_error.data_count, 16);
 	assert_int_equal(exit.internal_error.data[15], 77);
+}
+
+static void set_emulation_failure(struct kvm_run *run, uint8_t size)
+{
+	run->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
+	run->internal.ndata = 3;
+	run->emulation_failure.flags = KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES;
+	run->emulation_failure.insn_size = size;
+	memcpy(run->emulation_failure.insn_bytes, "\x0f\x01\xd0", 3);
+}
+
+static void an_emulation_failure_shows_its_instruction(void **state)
+{
+	struct kvm_run *run = *state;
+	struct cvmm_kvm_exit exit;
+
+	for (uint8_t size = 0; size <= 15; size++) {
+		set_emulation_failure(run, size);
+		exit = must_decode(run, KVM_EXIT_INTERNAL_ERROR);
+		assert_ptr_equal(exit.internal_error.insn, run->emulation_failure.insn_bytes);
+		assert_int_equal(exit.internal_error.insn_bytes, size);
+	}
+}
+
+static void an_instruction_that_is_not_announced_is_not_shown(void **state)
+{
+	struct kvm_run *run = *state;
+
+	set_emulation_failure(run, 16);
+	assert_null(must_decode(run, KVM_EXIT_INTERNAL_ERROR).internal_error.insn);
+	set_emulation_failure(run, 3);
+	run->internal.ndata = 2;
+	assert_null(must_decode(run, KVM_EXIT_INTERNAL_ERROR).internal_error.insn);
+	set_emulation_failure(run, 3);
+	run->emulation_failure.flags = ~KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES;
+	assert_null(must_decode(run, KVM_EXIT_INTERNAL_ERROR).internal_error.insn);
+	set_emulation_failure(run, 3);
+	run->internal.suberror = KVM_INTERNAL_ERROR_DELIVERY_EV;
+	assert_null(must_decode(run, KVM_EXIT_INTERNAL_ERROR).internal_error.insn);
 }
 
 static void a_system_event_shows_its_data(void **state)
@@ -373,6 +412,69 @@ static void a_hypercall_shows_its_arguments_and_takes_a_result(void **state)
 	assert_int_equal(run->hypercall.ret, 1);
 }
 
+static void calls_of_other_interfaces_take_their_result_in_place(void **state)
+{
+	struct kvm_run *run = *state;
+	struct cvmm_kvm_exit exit;
+
+	run->hyperv.type = KVM_EXIT_HYPERV_HCALL;
+	exit = must_decode(run, KVM_EXIT_HYPERV);
+	assert_int_equal(exit.type, CVMM_KVM_EXIT_HYPERV);
+	assert_int_equal(exit.hyperv->type, KVM_EXIT_HYPERV_HCALL);
+	exit.hyperv->u.hcall.result = 2;
+	assert_int_equal(run->hyperv.u.hcall.result, 2);
+	run->xen.type = KVM_EXIT_XEN_HCALL;
+	exit = must_decode(run, KVM_EXIT_XEN);
+	assert_int_equal(exit.type, CVMM_KVM_EXIT_XEN);
+	exit.xen->u.hcall.result = 3;
+	assert_int_equal(run->xen.u.hcall.result, 3);
+	run->riscv_sbi.extension_id = 0x10;
+	run->riscv_sbi.function_id = 3;
+	run->riscv_sbi.args[5] = 7;
+	exit = must_decode(run, KVM_EXIT_RISCV_SBI);
+	assert_int_equal(exit.type, CVMM_KVM_EXIT_RISCV_SBI);
+	assert_int_equal(exit.riscv_sbi.extension, 0x10);
+	assert_int_equal(exit.riscv_sbi.function, 3);
+	assert_int_equal(exit.riscv_sbi.args[5], 7);
+	exit.riscv_sbi.ret[1] = 9;
+	assert_int_equal(run->riscv_sbi.ret[1], 9);
+}
+
+static void payloads_of_other_architectures_are_copied(void **state)
+{
+	struct kvm_run *run = *state;
+	struct cvmm_kvm_exit exit;
+
+	run->tpr_access.rip = 0xfff0;
+	run->tpr_access.is_write = 1;
+	exit = must_decode(run, KVM_EXIT_TPR_ACCESS);
+	assert_int_equal(exit.type, CVMM_KVM_EXIT_TPR_ACCESS);
+	assert_int_equal(exit.tpr_access.rip, 0xfff0);
+	assert_true(exit.tpr_access.is_write);
+	run->arm_nisv.esr_iss = 0x45;
+	run->arm_nisv.fault_ipa = 0x9000000;
+	exit = must_decode(run, KVM_EXIT_ARM_NISV);
+	assert_int_equal(exit.type, CVMM_KVM_EXIT_ARM_NISV);
+	assert_int_equal(exit.arm_nisv.esr_iss, 0x45);
+	assert_int_equal(exit.arm_nisv.gpa, 0x9000000);
+	run->hw.hardware_exit_reason = 0x400;
+	exit = must_decode(run, KVM_EXIT_UNKNOWN);
+	assert_int_equal(exit.type, CVMM_KVM_EXIT_UNKNOWN);
+	assert_int_equal(exit.unknown.hardware_reason, 0x400);
+}
+
+static void an_area_too_small_for_its_struct_is_refused(void **state)
+{
+	struct cvmm_kvm_exit exit;
+	struct kvm_run *small = calloc(1, sizeof(*small) - 1);
+
+	(void)state;
+	assert_non_null(small);
+	assert_int_equal(cvmm_kvm_exit_decode(small, sizeof(*small) - 1, 0, &exit), -EPROTO);
+	assert_int_equal(cvmm_kvm_exit_decode(small, 0, -EINTR, &exit), -EPROTO);
+	free(small);
+}
+
 static void small_payloads_are_copied(void **state)
 {
 	struct kvm_run *run = *state;
@@ -418,10 +520,15 @@ int main(void)
 		TEST(reasons_without_payload_keep_their_names),
 		TEST(reasons_without_a_name_are_passed_on),
 		TEST(an_internal_error_shows_its_data),
+		TEST(an_emulation_failure_shows_its_instruction),
+		TEST(an_instruction_that_is_not_announced_is_not_shown),
 		TEST(a_system_event_shows_its_data),
 		TEST(more_data_than_the_area_has_is_refused),
 		TEST(msr_exits_take_the_answer_in_place),
 		TEST(a_hypercall_shows_its_arguments_and_takes_a_result),
+		TEST(calls_of_other_interfaces_take_their_result_in_place),
+		TEST(payloads_of_other_architectures_are_copied),
+		TEST(an_area_too_small_for_its_struct_is_refused),
 		TEST(small_payloads_are_copied),
 	};
 

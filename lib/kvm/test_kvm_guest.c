@@ -3,12 +3,9 @@
  * Guests of a few instructions in real mode, and the exits that they cause. Each is an array of bytes
  * with its assembly beside it.
  */
-#include <errno.h>
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
+#include <stddef.h>
 #include <cmocka.h>
 
 #include "test_kvm_util.h"
