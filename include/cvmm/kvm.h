@@ -228,7 +228,14 @@ enum cvmm_kvm_exit_type {
 	CVMM_KVM_EXIT_DIRTY_RING_FULL,
 	CVMM_KVM_EXIT_NOTIFY,
 	CVMM_KVM_EXIT_BUS_LOCK,
-	CVMM_KVM_EXIT_OTHER, /* see @reason; the payload is in the vCPU's run area */
+	CVMM_KVM_EXIT_HYPERV,
+	CVMM_KVM_EXIT_XEN,
+	CVMM_KVM_EXIT_TPR_ACCESS,
+	CVMM_KVM_EXIT_SET_TPR, /* see cr8 in the run area */
+	CVMM_KVM_EXIT_ARM_NISV,
+	CVMM_KVM_EXIT_RISCV_SBI,
+	CVMM_KVM_EXIT_UNKNOWN, /* the hardware's reason is one that KVM does not know */
+	CVMM_KVM_EXIT_OTHER,   /* see @reason; the payload is in the vCPU's run area */
 };
 
 /**
@@ -264,6 +271,9 @@ struct cvmm_kvm_exit {
 			uint32_t suberror;
 			uint32_t data_count;
 			const uint64_t *data;
+			const uint8_t
+				*insn; /* that KVM could not emulate; NULL if it does not say */
+			uint8_t insn_bytes; /* at most 15; may be longer than the instruction */
 		} internal_error;
 		struct {
 			uint64_t reason;
@@ -292,6 +302,25 @@ struct cvmm_kvm_exit {
 		struct {
 			uint32_t flags;
 		} notify;
+		struct kvm_hyperv_exit *hyperv; /* take the result of a call in place */
+		struct kvm_xen_exit *xen;	/* likewise */
+		struct {
+			uint64_t rip;
+			bool is_write;
+		} tpr_access;
+		struct {
+			uint64_t esr_iss;
+			uint64_t gpa;
+		} arm_nisv; /* an access to device memory that KVM cannot decode */
+		struct {
+			unsigned long extension;
+			unsigned long function;
+			const unsigned long *args; /* six */
+			unsigned long *ret;	   /* two */
+		} riscv_sbi;
+		struct {
+			uint64_t hardware_reason;
+		} unknown;
 	};
 };
 
@@ -309,7 +338,8 @@ CVMM_API int cvmm_kvm_vcpu_run(const struct cvmm_kvm_vcpu *vcpu, struct cvmm_kvm
  * @run: the area, @run_bytes long
  * @run_errno: what KVM_RUN failed with, negative, or 0: memory faults come with an error
  *
- * Pure. Return: 0; @run_errno where it is no exit; -EPROTO if the area points outside of itself.
+ * Pure. Return: 0; @run_errno where it is no exit; -EPROTO if the area is too small for its struct, or
+ * points outside of itself.
  */
 CVMM_API int cvmm_kvm_exit_decode(struct kvm_run *run, size_t run_bytes, int run_errno,
 				  struct cvmm_kvm_exit *ret_exit);
@@ -330,10 +360,12 @@ CVMM_API int cvmm_kvm_vcpu_get_fpu(const struct cvmm_kvm_vcpu *vcpu, struct kvm_
 CVMM_API int cvmm_kvm_vcpu_set_fpu(const struct cvmm_kvm_vcpu *vcpu, const struct kvm_fpu *fpu);
 CVMM_API int cvmm_kvm_vcpu_get_mp_state(const struct cvmm_kvm_vcpu *vcpu, uint32_t *ret_state);
 CVMM_API int cvmm_kvm_vcpu_set_mp_state(const struct cvmm_kvm_vcpu *vcpu, uint32_t state);
+#ifdef __KVM_HAVE_VCPU_EVENTS /* x86 and arm64 */
 CVMM_API int cvmm_kvm_vcpu_get_events(const struct cvmm_kvm_vcpu *vcpu,
 				      struct kvm_vcpu_events *ret_events);
 CVMM_API int cvmm_kvm_vcpu_set_events(const struct cvmm_kvm_vcpu *vcpu,
 				      const struct kvm_vcpu_events *events);
+#endif
 
 /* KVM API 4.11, KVM_TRANSLATE: a guest-virtual address; the result says whether it is mapped. */
 CVMM_API int cvmm_kvm_vcpu_translate(const struct cvmm_kvm_vcpu *vcpu,
@@ -377,7 +409,16 @@ struct cvmm_kvm_dirty_ring {
 	uint32_t next;
 };
 
-/* Map a virtual CPU's ring, after KVM_CAP_DIRTY_LOG_RING was enabled with @ring_bytes on its machine. */
+/*
+ * KVM API 8.29: log dirtied pages in rings instead of bitmaps. @ring_bytes: a power of two of at least a page,
+ * for each virtual CPU. Before the machine has any.
+ */
+CVMM_API int cvmm_kvm_vm_enable_dirty_ring(const struct cvmm_kvm_vm *vm, uint32_t ring_bytes);
+
+/*
+ * Map a virtual CPU's ring, of the size that was enabled. Return: 0; -EINVAL for a size that no ring has;
+ * -ENXIO if the machine has no ring, or one of another size; or negative errno.
+ */
 CVMM_API int cvmm_kvm_vcpu_map_dirty_ring(const struct cvmm_kvm_vcpu *vcpu, uint32_t ring_bytes,
 					  struct cvmm_kvm_dirty_ring *ret_ring);
 CVMM_API void cvmm_kvm_dirty_ring_unmap(struct cvmm_kvm_dirty_ring *ring);

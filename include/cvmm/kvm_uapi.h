@@ -11,6 +11,20 @@
 
 #include <linux/kvm.h>
 
+/*
+ * Where the dirty ring is mapped: 64 on x86 (Linux 5.11), arm64 (6.2) and riscv (6.17). Headers that are
+ * older say 0, which is the place of struct kvm_run.
+ */
+#define CVMM_KVM_DIRTY_LOG_PAGE_OFFSET 64
+
+/* Linux 6.0 and 6.2 */
+#ifndef KVM_CAP_DIRTY_LOG_RING_ACQ_REL
+#define KVM_CAP_DIRTY_LOG_RING_ACQ_REL 223
+#endif
+#ifndef KVM_CAP_DIRTY_LOG_RING_WITH_BITMAP
+#define KVM_CAP_DIRTY_LOG_RING_WITH_BITMAP 225
+#endif
+
 /* Linux 6.8 */
 #ifndef KVM_CAP_USER_MEMORY2
 #define KVM_CAP_USER_MEMORY2 231
@@ -29,6 +43,19 @@
 #endif
 #ifndef KVM_MEM_GUEST_MEMFD
 #define KVM_MEM_GUEST_MEMFD (1UL << 2)
+#endif
+
+#ifndef KVM_MEMORY_ATTRIBUTE_PRIVATE
+#define KVM_MEMORY_ATTRIBUTE_PRIVATE (1ULL << 3)
+#endif
+#ifndef KVM_MEMORY_EXIT_FLAG_PRIVATE
+#define KVM_MEMORY_EXIT_FLAG_PRIVATE (1ULL << 3)
+#endif
+#ifndef KVM_CAP_VM_TYPES
+#define KVM_CAP_VM_TYPES 235
+#endif
+#ifndef KVM_X86_SW_PROTECTED_VM
+#define KVM_X86_SW_PROTECTED_VM 1 /* arch/x86/include/uapi/asm/kvm.h */
 #endif
 
 /* Linux 6.11 */
