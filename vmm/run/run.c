@@ -302,11 +302,14 @@ static void on_signal(void *ctx, int fd, unsigned int events)
 static int watch_signals(struct run *r)
 {
 	static const int watched[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH };
+	struct sigaction action;
 	sigset_t set;
 
 	sigemptyset(&set);
+	/* A signalfd gets ignored signals too: what nohup or a shell ignores for us must stay so. */
 	for (size_t i = 0; i < CVMM_ARRAY_SIZE(watched); i++)
-		sigaddset(&set, watched[i]);
+		if (!sigaction(watched[i], NULL, &action) && action.sa_handler != SIG_IGN)
+			sigaddset(&set, watched[i]);
 	r->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (r->signal_fd < 0)
 		return cvmm_fail(&r->error, -errno, "cannot watch signals: %s", strerror(errno));
@@ -418,10 +421,11 @@ static int open_kernel(struct run *r)
 	if (ret)
 		return ret;
 	ret = open_file(r, r->kernel_path, "kernel", &r->kernel_fd);
-	if (!ret)
-		ret = cvmm_loader_sniff(r->kernel_fd, &format, &r->error);
 	if (ret)
 		return ret;
+	ret = cvmm_loader_sniff(r->kernel_fd, &format, &r->error);
+	if (ret)
+		return cvmm_error_prefix(&r->error, "the kernel %s", r->kernel_path);
 	/* Before its modules are looked for, so that the first mistake is the one that is told. */
 	if (format != CVMM_LOADER_FORMAT_BZIMAGE && format != CVMM_LOADER_FORMAT_ELF64_X86_64)
 		return 0;
@@ -595,6 +599,8 @@ static int load_kernel(struct run *r)
 	if (!ret) {
 		kernel.cmdline = cvmm_loader_cmdline_text(cmdline);
 		ret = cvmm_machine_load(r->machine, &kernel, &result, &r->error);
+		if (ret)
+			cvmm_error_prefix(&r->error, "cannot load the kernel %s", r->kernel_path);
 	}
 	cvmm_loader_cmdline_destroy(cmdline);
 	cvmm_cpio_fini(&r->initramfs); /* it lies in the guest now */
