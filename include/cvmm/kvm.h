@@ -367,6 +367,26 @@ CVMM_API int cvmm_kvm_vcpu_set_events(const struct cvmm_kvm_vcpu *vcpu,
 				      const struct kvm_vcpu_events *events);
 #endif
 
+/* The width of a register out of its number; 0 for a number that has none. */
+CVMM_API size_t cvmm_kvm_reg_bytes(uint64_t id);
+
+/**
+ * cvmm_kvm_vcpu_get_reg() - read a register by its number
+ * @id: KVM_REG_...; on x86 since Linux 6.18
+ * @value_bytes: size of *@ret_value, which must be the register's width
+ *
+ * Return: 0; -EINVAL for another width; -ENOENT if there is no such register; or negative errno.
+ * Spec: KVM API 4.69.
+ */
+CVMM_API int cvmm_kvm_vcpu_get_reg(const struct cvmm_kvm_vcpu *vcpu, uint64_t id, void *ret_value,
+				   size_t value_bytes);
+/* KVM API 4.68. As cvmm_kvm_vcpu_get_reg(). */
+CVMM_API int cvmm_kvm_vcpu_set_reg(const struct cvmm_kvm_vcpu *vcpu, uint64_t id, const void *value,
+				   size_t value_bytes);
+/* KVM API 4.84. The caller sets .n to its room; -E2BIG says in .n how many there are. */
+CVMM_API int cvmm_kvm_vcpu_get_reg_list(const struct cvmm_kvm_vcpu *vcpu,
+					struct kvm_reg_list *list);
+
 /* KVM API 4.11, KVM_TRANSLATE: a guest-virtual address; the result says whether it is mapped. */
 CVMM_API int cvmm_kvm_vcpu_translate(const struct cvmm_kvm_vcpu *vcpu,
 				     struct kvm_translation *translation);
@@ -490,6 +510,11 @@ CVMM_API int cvmm_kvm_vm_set_clock(const struct cvmm_kvm_vm *vm,
 				   const struct kvm_clock_data *clock);
 CVMM_API int cvmm_kvm_vm_set_msr_filter(const struct cvmm_kvm_vm *vm,
 					const struct kvm_msr_filter *filter);
+/* KVM API 4.41, KVM_SET_BOOT_CPU_ID: before the machine has a virtual CPU. */
+CVMM_API int cvmm_kvm_vm_set_boot_cpu(const struct cvmm_kvm_vm *vm, unsigned int id);
+/* KVM API 4.120. @filter: with a flexible array at its end. */
+CVMM_API int cvmm_kvm_vm_set_pmu_event_filter(const struct cvmm_kvm_vm *vm,
+					      const struct kvm_pmu_event_filter *filter);
 
 /* The state of a virtual CPU. MSR functions return how many were handled, or negative errno. */
 CVMM_API int cvmm_kvm_vcpu_set_cpuid2(const struct cvmm_kvm_vcpu *vcpu,
@@ -520,6 +545,8 @@ CVMM_API int cvmm_kvm_vcpu_set_debugregs(const struct cvmm_kvm_vcpu *vcpu,
 CVMM_API int cvmm_kvm_vcpu_get_tsc_khz(const struct cvmm_kvm_vcpu *vcpu);
 CVMM_API int cvmm_kvm_vcpu_set_tsc_khz(const struct cvmm_kvm_vcpu *vcpu, uint32_t khz);
 CVMM_API int cvmm_kvm_vcpu_kvmclock_ctrl(const struct cvmm_kvm_vcpu *vcpu);
+/* KVM API 4.16: inject an external interrupt, where the interrupt controllers are not the kernel's. */
+CVMM_API int cvmm_kvm_vcpu_interrupt(const struct cvmm_kvm_vcpu *vcpu, uint32_t vector);
 CVMM_API int cvmm_kvm_vcpu_nmi(const struct cvmm_kvm_vcpu *vcpu);
 CVMM_API int cvmm_kvm_vcpu_smi(const struct cvmm_kvm_vcpu *vcpu);
 /* KVM API 4.114. The caller sets .size to its room. */
@@ -527,7 +554,49 @@ CVMM_API int cvmm_kvm_vcpu_get_nested_state(const struct cvmm_kvm_vcpu *vcpu,
 					    struct kvm_nested_state *state);
 CVMM_API int cvmm_kvm_vcpu_set_nested_state(const struct cvmm_kvm_vcpu *vcpu,
 					    const struct kvm_nested_state *state);
+
+/* ---- x86: Hyper-V, Xen, encrypted memory ----------------------------------------------------------- */
+
+/* KVM API 4.118: the CPUID leaves of Hyper-V, of the system or as a virtual CPU has them enabled. */
+CVMM_API int cvmm_kvm_get_supported_hv_cpuid(const struct cvmm_kvm *kvm, struct kvm_cpuid2 *cpuid);
+CVMM_API int cvmm_kvm_vcpu_get_supported_hv_cpuid(const struct cvmm_kvm_vcpu *vcpu,
+						  struct kvm_cpuid2 *cpuid);
+/* KVM API 4.113, KVM_HYPERV_EVENTFD: an eventfd for the signals of a connection (a number of 24 bits). */
+CVMM_API int cvmm_kvm_vm_hyperv_eventfd(const struct cvmm_kvm_vm *vm, uint32_t connection, int fd);
+CVMM_API int cvmm_kvm_vm_hyperv_eventfd_remove(const struct cvmm_kvm_vm *vm, uint32_t connection);
+
+/* KVM API 4.42, KVM_XEN_HVM_CONFIG. */
+CVMM_API int cvmm_kvm_vm_set_xen_config(const struct cvmm_kvm_vm *vm,
+					const struct kvm_xen_hvm_config *config);
+/* KVM API 4.126 to 4.129. The caller of a get sets .type. */
+CVMM_API int cvmm_kvm_vm_get_xen_attr(const struct cvmm_kvm_vm *vm, struct kvm_xen_hvm_attr *attr);
+CVMM_API int cvmm_kvm_vm_set_xen_attr(const struct cvmm_kvm_vm *vm,
+				      const struct kvm_xen_hvm_attr *attr);
+CVMM_API int cvmm_kvm_vcpu_get_xen_attr(const struct cvmm_kvm_vcpu *vcpu,
+					struct kvm_xen_vcpu_attr *attr);
+CVMM_API int cvmm_kvm_vcpu_set_xen_attr(const struct cvmm_kvm_vcpu *vcpu,
+					const struct kvm_xen_vcpu_attr *attr);
+
+/* KVM API 4.110: a command of SEV (struct kvm_sev_cmd) or TDX; an answer is written into it. */
+CVMM_API int cvmm_kvm_vm_encrypt_op(const struct cvmm_kvm_vm *vm, void *command);
+CVMM_API int cvmm_kvm_vcpu_encrypt_op(const struct cvmm_kvm_vcpu *vcpu, void *command);
+/* KVM API 4.111 and 4.112: memory that the guest may encrypt, which pins it. Owner: stays the caller's. */
+CVMM_API int cvmm_kvm_vm_encrypt_add(const struct cvmm_kvm_vm *vm, const void *host,
+				     uint64_t len_bytes);
+CVMM_API int cvmm_kvm_vm_encrypt_remove(const struct cvmm_kvm_vm *vm, const void *host,
+					uint64_t len_bytes);
 #endif /* __x86_64__ */
+
+#if defined(__aarch64__)
+/* ---- arm64 ------------------------------------------------------------------------------------------ */
+
+/* KVM API 4.83 and 4.82: what CPU suits this host, and making a virtual CPU be one (again: a reset). */
+CVMM_API int cvmm_kvm_vm_get_preferred_target(const struct cvmm_kvm_vm *vm,
+					      struct kvm_vcpu_init *ret_init);
+CVMM_API int cvmm_kvm_vcpu_init(const struct cvmm_kvm_vcpu *vcpu, const struct kvm_vcpu_init *init);
+/* KVM API 4.119. @feature: KVM_ARM_VCPU_SVE. */
+CVMM_API int cvmm_kvm_vcpu_finalize(const struct cvmm_kvm_vcpu *vcpu, int feature);
+#endif /* __aarch64__ */
 
 #ifdef __cplusplus
 }

@@ -95,6 +95,17 @@ int cvmm_kvm_vm_set_msr_filter(const struct cvmm_kvm_vm *vm, const struct kvm_ms
 	return kvm_ioctl_in(vm->fd, KVM_X86_SET_MSR_FILTER, filter);
 }
 
+int cvmm_kvm_vm_set_boot_cpu(const struct cvmm_kvm_vm *vm, unsigned int id)
+{
+	return kvm_ioctl_value(vm->fd, KVM_SET_BOOT_CPU_ID, id);
+}
+
+int cvmm_kvm_vm_set_pmu_event_filter(const struct cvmm_kvm_vm *vm,
+				     const struct kvm_pmu_event_filter *filter)
+{
+	return kvm_ioctl_in(vm->fd, KVM_SET_PMU_EVENT_FILTER, filter);
+}
+
 /* ---- virtual CPUs -------------------------------------------------------------------- */
 
 int cvmm_kvm_vcpu_set_cpuid2(const struct cvmm_kvm_vcpu *vcpu, const struct kvm_cpuid2 *cpuid)
@@ -185,6 +196,13 @@ int cvmm_kvm_vcpu_set_tsc_khz(const struct cvmm_kvm_vcpu *vcpu, uint32_t khz)
 int cvmm_kvm_vcpu_kvmclock_ctrl(const struct cvmm_kvm_vcpu *vcpu)
 {
 	return cvmm_kvm_ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, NULL);
+}
+
+int cvmm_kvm_vcpu_interrupt(const struct cvmm_kvm_vcpu *vcpu, uint32_t vector)
+{
+	struct kvm_interrupt interrupt = { .irq = vector };
+
+	return cvmm_kvm_ioctl(vcpu->fd, KVM_INTERRUPT, &interrupt);
 }
 
 int cvmm_kvm_vcpu_nmi(const struct cvmm_kvm_vcpu *vcpu)
