@@ -44,7 +44,6 @@
 
 #include "protocol.h"
 
-#define ARGS_MAX 1024
 #define MODULES_MAX 128
 #define STREAM_BUFFER_BYTES 65536
 #define PORT_WAIT_MS 10000
@@ -56,9 +55,9 @@
 struct spec {
 	char *modules[MODULES_MAX];
 	size_t module_count;
-	char *args[ARGS_MAX + 1];
+	char *args[CVMM_GUEST_WORDS_MAX + 1];
 	size_t arg_count;
-	char *env[ARGS_MAX + 1];
+	char *env[CVMM_GUEST_WORDS_MAX + 1];
 	size_t env_count;
 	const char *root;
 	const char *root_types;
@@ -191,9 +190,9 @@ static void parse_record(struct spec *spec, const char *record)
 	if ((v = value_of(record, "module")))
 		push(spec->modules, &spec->module_count, MODULES_MAX, v, "modules");
 	else if ((v = value_of(record, "arg")))
-		push(spec->args, &spec->arg_count, ARGS_MAX, v, "arguments");
+		push(spec->args, &spec->arg_count, CVMM_GUEST_WORDS_MAX, v, "arguments");
 	else if ((v = value_of(record, "env")))
-		push(spec->env, &spec->env_count, ARGS_MAX, v, "environment variables");
+		push(spec->env, &spec->env_count, CVMM_GUEST_WORDS_MAX, v, "environment variables");
 	else if ((v = value_of(record, "root")))
 		spec->root = v;
 	else if ((v = value_of(record, "rootfstype")))
@@ -600,7 +599,9 @@ static void handle_frame(struct session *s, uint32_t type, const char *payload, 
 
 		ioctl(s->pty, TIOCSWINSZ, &size);
 	} else if (type == CVMM_GUEST_SIGNAL && !s->command_ended) {
-		kill(-s->command, (int)u.signal.number);
+		/* To all of its job; to itself, if it has not made its session yet. */
+		if (kill(-s->command, (int)u.signal.number))
+			kill(s->command, (int)u.signal.number);
 	}
 }
 

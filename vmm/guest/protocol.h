@@ -91,6 +91,7 @@ struct cvmm_guest_signal {
  *   env=NAME=VALUE
  *   arg=WORD             the command's words, in order
  */
+#define CVMM_GUEST_WORDS_MAX 16384 /* arguments, and likewise variables */
 #define CVMM_GUEST_DIR "/.cvmm"
 #define CVMM_GUEST_INIT_PATH CVMM_GUEST_DIR "/init"
 #define CVMM_GUEST_SPEC_PATH CVMM_GUEST_DIR "/spec"

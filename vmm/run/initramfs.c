@@ -58,8 +58,21 @@ static void order_root(struct spec *spec, const struct cvmm_initramfs_config *c)
 	order(spec, "rootflags=%s", c->root_read_only ? "ro" : "rw");
 }
 
+/* Return: entries of a NULL-terminated list. */
+static size_t count_words(const char *const *list)
+{
+	size_t n = 0;
+
+	while (list && list[n])
+		n++;
+	return n;
+}
+
 static void order_command(struct spec *spec, const struct cvmm_initramfs_config *c)
 {
+	if (count_words(c->args) > CVMM_GUEST_WORDS_MAX ||
+	    count_words(c->env) > CVMM_GUEST_WORDS_MAX)
+		spec->full = true;
 	order(spec, "hostname=cvmm");
 	if (c->tty_mask) {
 		order(spec, "tty=%u", c->tty_mask);
@@ -259,8 +272,10 @@ int cvmm_initramfs_build(struct cvmm_cpio *cpio, const struct cvmm_initramfs_con
 		ret = add_modules(cpio, &spec, c, err);
 	order_command(&spec, c);
 	if (!ret && spec.full)
-		ret = cvmm_fail(err, -E2BIG, "the command and its environment exceed %u bytes",
-				SPEC_BYTES_MAX);
+		ret = cvmm_fail(err, -E2BIG,
+				"the command and its environment exceed %u bytes, or "
+				"%d words",
+				SPEC_BYTES_MAX, CVMM_GUEST_WORDS_MAX);
 	cvmm_cpio_add_data(cpio, CVMM_GUEST_ARCHIVE_DIR "/spec", 0600, spec.text, spec.len);
 	free(spec.text);
 	return ret ? ret : cvmm_cpio_finish(cpio, err);

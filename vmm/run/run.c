@@ -668,8 +668,6 @@ static int run_machine(struct run *r)
 	if (!ret)
 		ret = load_kernel(r);
 	cvmm_timing_mark(&r->timing, CVMM_TIMING_LOAD);
-	if (!ret && r->tty_mask)
-		ret = cvmm_terminal_take(0, &r->terminal, &r->error);
 	if (!ret)
 		ret = cvmm_machine_start(r->machine, &r->error);
 	if (ret)
@@ -692,6 +690,9 @@ static int run(struct run *r)
 		ret = open_kernel(r);
 	if (!ret && r->options.initrd)
 		ret = open_file(r, r->options.initrd, "initrd", &r->initrd_fd);
+	/* Its guardian is forked: before threads are started, and memory is mapped. */
+	if (!ret && r->tty_mask)
+		ret = cvmm_terminal_take(0, &r->terminal, &r->error);
 	if (!ret)
 		ret = add_disks(r, &root_kind);
 	if (!ret)
