@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "machine_internal.h"
 
@@ -84,6 +85,8 @@ static int create_memory(struct cvmm_machine *m, struct cvmm_error *err)
 	for (size_t i = 0; !ret && i < cvmm_mem_region_count(m->mem); i++) {
 		const struct cvmm_mem_region *region = cvmm_mem_region_at(m->mem, i);
 
+		/* Fewer faults, for the loader and for the guest; a host may ignore it. */
+		(void)madvise(region->host, region->len_bytes, MADV_HUGEPAGE);
 		ret = cvmm_kvm_vm_set_memory(&m->vm, (uint32_t)i, 0, region->gpa, region->len_bytes,
 					     region->host);
 	}
