@@ -413,7 +413,8 @@ struct cvmm_kvm_coalesced_store {
  * cvmm_kvm_coalesced_drain() - take coalesced stores, oldest first
  * @ring: the page of the run area that KVM_CAP_COALESCED_MMIO names; see cvmm_kvm_vcpu_coalesced_ring()
  *
- * Return: how many were put into @stores; -EPROTO if the ring's indices or lengths make no sense.
+ * Return: how many were put into @stores; -EPROTO if the ring's indices, or the length of its oldest store,
+ * make no sense.
  */
 CVMM_API int cvmm_kvm_coalesced_drain(struct kvm_coalesced_mmio_ring *ring,
 				      struct cvmm_kvm_coalesced_store *stores, size_t max);
@@ -519,6 +520,7 @@ CVMM_API int cvmm_kvm_vm_set_pmu_event_filter(const struct cvmm_kvm_vm *vm,
 /* The state of a virtual CPU. MSR functions return how many were handled, or negative errno. */
 CVMM_API int cvmm_kvm_vcpu_set_cpuid2(const struct cvmm_kvm_vcpu *vcpu,
 				      const struct kvm_cpuid2 *cpuid);
+/* Zero the room before: older kernels (6.1) leave the count as it was where all entries fit. */
 CVMM_API int cvmm_kvm_vcpu_get_cpuid2(const struct cvmm_kvm_vcpu *vcpu, struct kvm_cpuid2 *cpuid);
 CVMM_API int cvmm_kvm_vcpu_get_msrs(const struct cvmm_kvm_vcpu *vcpu, struct kvm_msrs *msrs);
 CVMM_API int cvmm_kvm_vcpu_set_msrs(const struct cvmm_kvm_vcpu *vcpu, const struct kvm_msrs *msrs);
