@@ -343,14 +343,19 @@ static unsigned int find_terminals(void)
 	return isatty(2) ? 7U : 3U;
 }
 
+/* Before anything else is opened: that would take a closed standard stream's number, and be taken for it. */
+static int open_closed_streams(struct run *r)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_WRONLY : O_RDONLY) != fd)
+			return cvmm_fail(&r->error, -EBADF, "standard stream %d is closed", fd);
+	return 0;
+}
+
 static int open_streams(struct run *r)
 {
 	int ret;
 
-	/* A closed standard stream must not be taken for something that we open. */
-	for (int fd = 0; fd < 3; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_WRONLY : O_RDONLY) != fd)
-			return cvmm_fail(&r->error, -EBADF, "standard stream %d is closed", fd);
 	for (int i = 0; i < 3; i++) {
 		ret = cvmm_reopen_nonblock(i, i ? O_WRONLY : O_RDONLY, &r->stdio[i]);
 		if (ret)
@@ -683,7 +688,9 @@ static int run(struct run *r)
 	enum cvmm_root_kind root_kind;
 	int ret;
 
-	ret = watch_signals(r);
+	ret = open_closed_streams(r);
+	if (!ret)
+		ret = watch_signals(r);
 	if (!ret)
 		ret = open_streams(r);
 	if (!ret)
