@@ -2,12 +2,13 @@
 /*
  * cvmm kvm: thin, typed wrappers of the ioctls of Linux KVM, and decoded exits.
  *
- * The kernel's own structs (<linux/kvm.h>) are used as they are; a wrapper adds a type for each kind of
- * descriptor, turns errors into negative errnos, and explains those that users meet. Each function
- * is one ioctl unless its comment says otherwise; "KVM API" below is Documentation/virt/kvm/api.rst.
+ * The kernel's own structs (<linux/kvm.h>) are used as they are; a wrapper adds a type for each
+ * kind of descriptor, turns errors into negative errnos, and explains those that users meet. Each
+ * function is one ioctl unless its comment says otherwise; "KVM API" below is
+ * Documentation/virt/kvm/api.rst.
  *
- * Threads: the functions for the system and for a machine may be called from any thread; those for a
- * virtual CPU only from the thread that runs it, or before it runs. Nothing here blocks but
+ * Threads: the functions for the system and for a machine may be called from any thread; those for
+ * a virtual CPU only from the thread that runs it, or before it runs. Nothing here blocks but
  * cvmm_kvm_vcpu_run().
  *
  * Unstable (0.x): names and layouts may change between releases.
@@ -26,7 +27,7 @@
 extern "C" {
 #endif
 
-/* ---- descriptors --------------------------------------------------------------------------------- */
+/* ---- descriptors ----------------------------------------------------------------------------- */
 
 /* The system: an open /dev/kvm. */
 struct cvmm_kvm {
@@ -59,14 +60,14 @@ struct cvmm_kvm_device {
 /* Any ioctl on any descriptor. Return: what the ioctl returned, or negative errno. */
 CVMM_API int cvmm_kvm_ioctl(int fd, unsigned long request, void *arg);
 
-/* ---- the system ---------------------------------------------------------------------------------- */
+/* ---- the system ------------------------------------------------------------------------------ */
 
 /**
  * cvmm_kvm_open() - open KVM and check its version
  * @path: NULL for /dev/kvm
  *
- * Return: 0; -ENOENT, -EACCES …, with a message that says what to do; -ENOTSUP for another version of the
- * interface. Owner: pair with cvmm_kvm_close().
+ * Return: 0; -ENOENT, -EACCES …, with a message that says what to do; -ENOTSUP for another version
+ * of the interface. Owner: pair with cvmm_kvm_close().
  */
 CVMM_API int cvmm_kvm_open(struct cvmm_kvm *ret_kvm, const char *path, struct cvmm_error *err);
 
@@ -86,7 +87,9 @@ enum cvmm_kvm_hardware {
 /* @cpuinfo_path, @kvm_path: NULL for /proc/cpuinfo and /dev/kvm. */
 CVMM_API enum cvmm_kvm_hardware cvmm_kvm_hardware(const char *cpuinfo_path, const char *kvm_path);
 
-/* KVM API 4.4, KVM_CHECK_EXTENSION. Return: 0 if absent, else a positive number; or negative errno. */
+/*
+ * KVM API 4.4, KVM_CHECK_EXTENSION. Return: 0 if absent, else a positive number; or negative errno.
+ */
 CVMM_API int cvmm_kvm_check_extension(const struct cvmm_kvm *kvm, int capability);
 CVMM_API int cvmm_kvm_vm_check_extension(const struct cvmm_kvm_vm *vm, int capability);
 
@@ -94,7 +97,7 @@ CVMM_API int cvmm_kvm_vm_check_extension(const struct cvmm_kvm_vm *vm, int capab
 CVMM_API int cvmm_kvm_create_vm(const struct cvmm_kvm *kvm, unsigned long type,
 				struct cvmm_kvm_vm *ret_vm, struct cvmm_error *err);
 
-/* ---- memory of a machine -------------------------------------------------------------------------- */
+/* ---- memory of a machine --------------------------------------------------------------------- */
 
 /**
  * cvmm_kvm_vm_set_memory() - map host memory into the guest
@@ -111,7 +114,10 @@ CVMM_API int cvmm_kvm_vm_set_memory(const struct cvmm_kvm_vm *vm, uint32_t slot,
 CVMM_API int cvmm_kvm_vm_set_memory2(const struct cvmm_kvm_vm *vm,
 				     const struct cvmm_kvm_memory_region2 *region);
 
-/* KVM API 4.142, KVM_CREATE_GUEST_MEMFD. Return: a descriptor that the caller owns, or negative errno. */
+/*
+ * KVM API 4.142, KVM_CREATE_GUEST_MEMFD. Return: a descriptor that the caller owns, or negative
+ * errno.
+ */
 CVMM_API int cvmm_kvm_vm_create_guest_memfd(const struct cvmm_kvm_vm *vm, uint64_t len_bytes,
 					    uint64_t flags);
 
@@ -131,21 +137,21 @@ CVMM_API int cvmm_kvm_vm_get_dirty_log(const struct cvmm_kvm_vm *vm, uint32_t sl
 				       size_t bitmap_bytes, uint64_t slot_pages);
 
 /*
- * Forget the dirty state of @page_count pages from @first_page (a multiple of 64) whose bit is set, after
- * KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 was enabled. Spec: KVM API 4.117.
+ * Forget the dirty state of @page_count pages from @first_page (a multiple of 64) whose bit is set,
+ * after KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 was enabled. Spec: KVM API 4.117.
  */
 CVMM_API int cvmm_kvm_vm_clear_dirty_log(const struct cvmm_kvm_vm *vm, uint32_t slot,
 					 uint64_t first_page, uint32_t page_count,
 					 const void *bitmap, size_t bitmap_bytes);
 
-/* ---- interrupts and events of a machine --------------------------------------------------------------- */
+/* ---- interrupts and events of a machine ------------------------------------------------------ */
 
 /* KVM API 4.25, KVM_IRQ_LINE: set the level of an input of the interrupt controllers. */
 CVMM_API int cvmm_kvm_vm_irq_line(const struct cvmm_kvm_vm *vm, uint32_t gsi, bool level);
 
 /*
- * KVM API 4.75, KVM_IRQFD: an eventfd that raises an interrupt. @resample_fd: signalled when the guest
- * acknowledges a level interrupt, or -1 for an edge.
+ * KVM API 4.75, KVM_IRQFD: an eventfd that raises an interrupt. @resample_fd: signalled when the
+ * guest acknowledges a level interrupt, or -1 for an edge.
  */
 CVMM_API int cvmm_kvm_vm_irqfd(const struct cvmm_kvm_vm *vm, int fd, uint32_t gsi, int resample_fd);
 CVMM_API int cvmm_kvm_vm_irqfd_remove(const struct cvmm_kvm_vm *vm, int fd, uint32_t gsi);
@@ -185,15 +191,21 @@ CVMM_API int cvmm_kvm_vm_enable_cap(const struct cvmm_kvm_vm *vm, uint32_t capab
 CVMM_API int cvmm_kvm_vcpu_enable_cap(const struct cvmm_kvm_vcpu *vcpu, uint32_t capability,
 				      uint64_t arg0, uint64_t arg1);
 
-/* KVM API 4.116, coalesced stores: to memory or, with @is_pio, to ports. See cvmm_kvm_coalesced_drain(). */
+/*
+ * KVM API 4.116, coalesced stores: to memory or, with @is_pio, to ports. See
+ * cvmm_kvm_coalesced_drain().
+ */
 CVMM_API int cvmm_kvm_vm_coalesced_add(const struct cvmm_kvm_vm *vm, uint64_t addr,
 				       uint32_t len_bytes, bool is_pio);
 CVMM_API int cvmm_kvm_vm_coalesced_remove(const struct cvmm_kvm_vm *vm, uint64_t addr,
 					  uint32_t len_bytes, bool is_pio);
 
-/* ---- devices and attributes ------------------------------------------------------------------------- */
+/* ---- devices and attributes ------------------------------------------------------------------ */
 
-/* KVM API 4.79, KVM_CREATE_DEVICE. @flags: KVM_CREATE_DEVICE_TEST only asks (then *ret_device is unset). */
+/*
+ * KVM API 4.79, KVM_CREATE_DEVICE. @flags: KVM_CREATE_DEVICE_TEST only asks (then *ret_device is
+ * unset).
+ */
 CVMM_API int cvmm_kvm_vm_create_device(const struct cvmm_kvm_vm *vm, uint32_t type, uint32_t flags,
 				       struct cvmm_kvm_device *ret_device);
 
@@ -202,7 +214,7 @@ CVMM_API int cvmm_kvm_has_attr(int fd, uint32_t group, uint64_t attr);
 CVMM_API int cvmm_kvm_get_attr(int fd, uint32_t group, uint64_t attr, void *value);
 CVMM_API int cvmm_kvm_set_attr(int fd, uint32_t group, uint64_t attr, const void *value);
 
-/* ---- virtual CPUs ------------------------------------------------------------------------------------ */
+/* ---- virtual CPUs ---------------------------------------------------------------------------- */
 
 /* KVM API 4.7, KVM_CREATE_VCPU, and the mapping of the shared area. */
 CVMM_API int cvmm_kvm_create_vcpu(const struct cvmm_kvm *kvm, const struct cvmm_kvm_vm *vm,
@@ -243,7 +255,8 @@ enum cvmm_kvm_exit_type {
  * @type: says which member of the union holds
  * @reason: the kernel's number of it
  *
- * Pointers point into the run area: valid until the next cvmm_kvm_vcpu_run(). What a guest stores is guest-controlled.
+ * Pointers point into the run area: valid until the next cvmm_kvm_vcpu_run(). What a guest stores
+ * is guest-controlled.
  */
 struct cvmm_kvm_exit {
 	enum cvmm_kvm_exit_type type;
@@ -328,8 +341,8 @@ struct cvmm_kvm_exit {
  * cvmm_kvm_vcpu_run() - run the guest until it needs us
  * @ret_exit: why it left
  *
- * A signal that ends the run is an exit of type INTERRUPTED, not an error.
- * Return: 0, or negative errno. Context: the virtual CPU's thread; blocks. Spec: KVM API 4.10 and 5.
+ * A signal that ends the run is an exit of type INTERRUPTED, not an error. Return: 0, or negative
+ * errno. Context: the virtual CPU's thread; blocks. Spec: KVM API 4.10 and 5.
  */
 CVMM_API int cvmm_kvm_vcpu_run(const struct cvmm_kvm_vcpu *vcpu, struct cvmm_kvm_exit *ret_exit);
 
@@ -338,8 +351,8 @@ CVMM_API int cvmm_kvm_vcpu_run(const struct cvmm_kvm_vcpu *vcpu, struct cvmm_kvm
  * @run: the area, @run_bytes long
  * @run_errno: what KVM_RUN failed with, negative, or 0: memory faults come with an error
  *
- * Pure. Return: 0; @run_errno where it is no exit; -EPROTO if the area is too small for its struct, or
- * points outside of itself.
+ * Pure. Return: 0; @run_errno where it is no exit; -EPROTO if the area is too small for its struct,
+ * or points outside of itself.
  */
 CVMM_API int cvmm_kvm_exit_decode(struct kvm_run *run, size_t run_bytes, int run_errno,
 				  struct cvmm_kvm_exit *ret_exit);
@@ -347,7 +360,9 @@ CVMM_API int cvmm_kvm_exit_decode(struct kvm_run *run, size_t run_bytes, int run
 /* Make the next, or the present, run return at once, if the thread is also kicked by a signal. */
 CVMM_API void cvmm_kvm_vcpu_set_immediate_exit(const struct cvmm_kvm_vcpu *vcpu, bool on);
 
-/* KVM API 4.20, KVM_SET_SIGNAL_MASK: the thread's signal mask while the guest runs; NULL for none. */
+/*
+ * KVM API 4.20, KVM_SET_SIGNAL_MASK: the thread's signal mask while the guest runs; NULL for none.
+ */
 CVMM_API int cvmm_kvm_vcpu_set_signal_mask(const struct cvmm_kvm_vcpu *vcpu, const sigset_t *mask);
 
 /* KVM API 4.3 and on: the state of a virtual CPU that every architecture has. */
@@ -399,7 +414,7 @@ CVMM_API int cvmm_kvm_vcpu_set_guest_debug(const struct cvmm_kvm_vcpu *vcpu,
 CVMM_API int cvmm_kvm_vcpu_pre_fault_memory(const struct cvmm_kvm_vcpu *vcpu,
 					    struct cvmm_kvm_pre_fault_memory *range);
 
-/* ---- rings that are shared with the kernel ------------------------------------------------------------- */
+/* ---- rings that are shared with the kernel --------------------------------------------------- */
 
 /* A store that was coalesced. */
 struct cvmm_kvm_coalesced_store {
@@ -411,10 +426,11 @@ struct cvmm_kvm_coalesced_store {
 
 /**
  * cvmm_kvm_coalesced_drain() - take coalesced stores, oldest first
- * @ring: the page of the run area that KVM_CAP_COALESCED_MMIO names; see cvmm_kvm_vcpu_coalesced_ring()
+ * @ring: the page of the run area that KVM_CAP_COALESCED_MMIO names; see
+ *        cvmm_kvm_vcpu_coalesced_ring()
  *
- * Return: how many were put into @stores; -EPROTO if the ring's indices, or the length of its oldest store,
- * make no sense.
+ * Return: how many were put into @stores; -EPROTO if the ring's indices, or the length of its
+ * oldest store, make no sense.
  */
 CVMM_API int cvmm_kvm_coalesced_drain(struct kvm_coalesced_mmio_ring *ring,
 				      struct cvmm_kvm_coalesced_store *stores, size_t max);
@@ -431,14 +447,14 @@ struct cvmm_kvm_dirty_ring {
 };
 
 /*
- * KVM API 8.29: log dirtied pages in rings instead of bitmaps. @ring_bytes: a power of two of at least a page,
- * for each virtual CPU. Before the machine has any.
+ * KVM API 8.29: log dirtied pages in rings instead of bitmaps. @ring_bytes: a power of two of at
+ * least a page, for each virtual CPU. Before the machine has any.
  */
 CVMM_API int cvmm_kvm_vm_enable_dirty_ring(const struct cvmm_kvm_vm *vm, uint32_t ring_bytes);
 
 /*
- * Map a virtual CPU's ring, of the size that was enabled. Return: 0; -EINVAL for a size that no ring has;
- * -ENXIO if the machine has no ring, or one of another size; or negative errno.
+ * Map a virtual CPU's ring, of the size that was enabled. Return: 0; -EINVAL for a size that no
+ * ring has; -ENXIO if the machine has no ring, or one of another size; or negative errno.
  */
 CVMM_API int cvmm_kvm_vcpu_map_dirty_ring(const struct cvmm_kvm_vcpu *vcpu, uint32_t ring_bytes,
 					  struct cvmm_kvm_dirty_ring *ret_ring);
@@ -454,12 +470,18 @@ struct cvmm_kvm_dirty_page {
 CVMM_API size_t cvmm_kvm_dirty_ring_collect(struct cvmm_kvm_dirty_ring *ring,
 					    struct cvmm_kvm_dirty_page *pages, size_t max);
 
-/* KVM API 8.29, KVM_RESET_DIRTY_RINGS: protect taken pages again. Return: how many, or negative errno. */
+/*
+ * KVM API 8.29, KVM_RESET_DIRTY_RINGS: protect taken pages again. Return: how many, or negative
+ * errno.
+ */
 CVMM_API int cvmm_kvm_vm_reset_dirty_rings(const struct cvmm_kvm_vm *vm);
 
-/* ---- statistics ---------------------------------------------------------------------------------------- */
+/* ---- statistics ------------------------------------------------------------------------------ */
 
-/* KVM API 4.133, KVM_GET_STATS_FD, of a machine's or virtual CPU's descriptor. Return: a descriptor. */
+/*
+ * KVM API 4.133, KVM_GET_STATS_FD, of a machine's or virtual CPU's descriptor. Return: a
+ * descriptor.
+ */
 CVMM_API int cvmm_kvm_get_stats_fd(int fd);
 
 #define CVMM_KVM_STATS_NAME_BYTES 64
@@ -476,16 +498,17 @@ struct cvmm_kvm_stat {
  * @stats_fd: from cvmm_kvm_get_stats_fd(), or any file of that format (its contents are checked)
  * @stats: room for @max of them
  *
- * Return: how many there are, of which at most @max were stored; -EPROTO for nonsense; or negative errno.
+ * Return: how many there are, of which at most @max were stored; -EPROTO for nonsense; or negative
+ * errno.
  */
 CVMM_API int cvmm_kvm_stats_read(int stats_fd, struct cvmm_kvm_stat *stats, size_t max);
 
 #if defined(__x86_64__)
-/* ---- x86 ---------------------------------------------------------------------------------------------- */
+/* ---- x86 ------------------------------------------------------------------------------------- */
 
 /*
- * Lists of CPUID entries, MSRs and MSR indices are the kernel's structs with a flexible array at their
- * end. The caller sets the count to its room; -E2BIG means that more is needed.
+ * Lists of CPUID entries, MSRs and MSR indices are the kernel's structs with a flexible array at
+ * their end. The caller sets the count to its room; -E2BIG means that more is needed.
  */
 CVMM_API int cvmm_kvm_get_supported_cpuid(const struct cvmm_kvm *kvm, struct kvm_cpuid2 *cpuid);
 CVMM_API int cvmm_kvm_get_emulated_cpuid(const struct cvmm_kvm *kvm, struct kvm_cpuid2 *cpuid);
@@ -495,7 +518,10 @@ CVMM_API int cvmm_kvm_get_msr_feature_index_list(const struct cvmm_kvm *kvm,
 /* Feature MSRs. Return: how many were read, or negative errno. */
 CVMM_API int cvmm_kvm_get_msrs(const struct cvmm_kvm *kvm, struct kvm_msrs *msrs);
 
-/* The machine's interrupt controllers, timer and clock. KVM API 4.24, 4.26, 4.27, 4.71, 4.72, 4.29, 4.30. */
+/*
+ * The machine's interrupt controllers, timer and clock. KVM API 4.24, 4.26, 4.27, 4.71, 4.72, 4.29,
+ * 4.30.
+ */
 CVMM_API int cvmm_kvm_vm_set_tss_addr(const struct cvmm_kvm_vm *vm, uint64_t gpa);
 CVMM_API int cvmm_kvm_vm_set_identity_map_addr(const struct cvmm_kvm_vm *vm, uint64_t gpa);
 CVMM_API int cvmm_kvm_vm_create_irqchip(const struct cvmm_kvm_vm *vm);
@@ -547,7 +573,9 @@ CVMM_API int cvmm_kvm_vcpu_set_debugregs(const struct cvmm_kvm_vcpu *vcpu,
 CVMM_API int cvmm_kvm_vcpu_get_tsc_khz(const struct cvmm_kvm_vcpu *vcpu);
 CVMM_API int cvmm_kvm_vcpu_set_tsc_khz(const struct cvmm_kvm_vcpu *vcpu, uint32_t khz);
 CVMM_API int cvmm_kvm_vcpu_kvmclock_ctrl(const struct cvmm_kvm_vcpu *vcpu);
-/* KVM API 4.16: inject an external interrupt, where the interrupt controllers are not the kernel's. */
+/*
+ * KVM API 4.16: inject an external interrupt, where the interrupt controllers are not the kernel's.
+ */
 CVMM_API int cvmm_kvm_vcpu_interrupt(const struct cvmm_kvm_vcpu *vcpu, uint32_t vector);
 CVMM_API int cvmm_kvm_vcpu_nmi(const struct cvmm_kvm_vcpu *vcpu);
 CVMM_API int cvmm_kvm_vcpu_smi(const struct cvmm_kvm_vcpu *vcpu);
@@ -557,13 +585,18 @@ CVMM_API int cvmm_kvm_vcpu_get_nested_state(const struct cvmm_kvm_vcpu *vcpu,
 CVMM_API int cvmm_kvm_vcpu_set_nested_state(const struct cvmm_kvm_vcpu *vcpu,
 					    const struct kvm_nested_state *state);
 
-/* ---- x86: Hyper-V, Xen, encrypted memory ----------------------------------------------------------- */
+/* ---- x86: Hyper-V, Xen, encrypted memory ----------------------------------------------------- */
 
-/* KVM API 4.118: the CPUID leaves of Hyper-V, of the system or as a virtual CPU has them enabled. */
+/*
+ * KVM API 4.118: the CPUID leaves of Hyper-V, of the system or as a virtual CPU has them enabled.
+ */
 CVMM_API int cvmm_kvm_get_supported_hv_cpuid(const struct cvmm_kvm *kvm, struct kvm_cpuid2 *cpuid);
 CVMM_API int cvmm_kvm_vcpu_get_supported_hv_cpuid(const struct cvmm_kvm_vcpu *vcpu,
 						  struct kvm_cpuid2 *cpuid);
-/* KVM API 4.113, KVM_HYPERV_EVENTFD: an eventfd for the signals of a connection (a number of 24 bits). */
+/*
+ * KVM API 4.113, KVM_HYPERV_EVENTFD: an eventfd for the signals of a connection (a number of 24
+ * bits).
+ */
 CVMM_API int cvmm_kvm_vm_hyperv_eventfd(const struct cvmm_kvm_vm *vm, uint32_t connection, int fd);
 CVMM_API int cvmm_kvm_vm_hyperv_eventfd_remove(const struct cvmm_kvm_vm *vm, uint32_t connection);
 
@@ -582,7 +615,10 @@ CVMM_API int cvmm_kvm_vcpu_set_xen_attr(const struct cvmm_kvm_vcpu *vcpu,
 /* KVM API 4.110: a command of SEV (struct kvm_sev_cmd) or TDX; an answer is written into it. */
 CVMM_API int cvmm_kvm_vm_encrypt_op(const struct cvmm_kvm_vm *vm, void *command);
 CVMM_API int cvmm_kvm_vcpu_encrypt_op(const struct cvmm_kvm_vcpu *vcpu, void *command);
-/* KVM API 4.111 and 4.112: memory that the guest may encrypt, which pins it. Owner: stays the caller's. */
+/*
+ * KVM API 4.111 and 4.112: memory that the guest may encrypt, which pins it. Owner: stays the
+ * caller's.
+ */
 CVMM_API int cvmm_kvm_vm_encrypt_add(const struct cvmm_kvm_vm *vm, const void *host,
 				     uint64_t len_bytes);
 CVMM_API int cvmm_kvm_vm_encrypt_remove(const struct cvmm_kvm_vm *vm, const void *host,
@@ -590,9 +626,12 @@ CVMM_API int cvmm_kvm_vm_encrypt_remove(const struct cvmm_kvm_vm *vm, const void
 #endif /* __x86_64__ */
 
 #if defined(__aarch64__)
-/* ---- arm64 ------------------------------------------------------------------------------------------ */
+/* ---- arm64 ----------------------------------------------------------------------------------- */
 
-/* KVM API 4.83 and 4.82: what CPU suits this host, and making a virtual CPU be one (again: a reset). */
+/*
+ * KVM API 4.83 and 4.82: what CPU suits this host, and making a virtual CPU be one (again: a
+ * reset).
+ */
 CVMM_API int cvmm_kvm_vm_get_preferred_target(const struct cvmm_kvm_vm *vm,
 					      struct kvm_vcpu_init *ret_init);
 CVMM_API int cvmm_kvm_vcpu_init(const struct cvmm_kvm_vcpu *vcpu, const struct kvm_vcpu_init *init);

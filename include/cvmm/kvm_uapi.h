@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * What <linux/kvm.h> of newer kernels has and that of Linux 6.1 lacks. The structs have names of our own,
- * so that both can be there. Source of each: include/uapi/linux/kvm.h of the kernel version named.
+ * What <linux/kvm.h> of newer kernels has and that of Linux 6.1 lacks. The structs have names of
+ * our own, so that both can be there. Source of each: include/uapi/linux/kvm.h of the kernel
+ * version named.
  */
 #ifndef CVMM_KVM_UAPI_H
 #define CVMM_KVM_UAPI_H
@@ -12,8 +13,8 @@
 #include <linux/kvm.h>
 
 /*
- * Where the dirty ring is mapped: 64 on x86 (Linux 5.11), arm64 (6.2) and riscv (6.17). Headers that are
- * older say 0, which is the place of struct kvm_run.
+ * Where the dirty ring is mapped: 64 on x86 (Linux 5.11), arm64 (6.2) and riscv (6.17). Headers
+ * that are older say 0, which is the place of struct kvm_run.
  */
 #define CVMM_KVM_DIRTY_LOG_PAGE_OFFSET 64
 

@@ -41,7 +41,7 @@ static void *padded_copy(const uint8_t *data, size_t size, size_t bytes)
 	return copy;
 }
 
-/* ---- run areas -------------------------------------------------------------------------------------- */
+/* ---- run areas ------------------------------------------------------------------------------- */
 
 static void must_be_inside(const void *area, const void *part, uint64_t len)
 {
@@ -97,7 +97,7 @@ static void fuzz_run_area(const uint8_t *data, size_t size)
 	free(run);
 }
 
-/* ---- rings ------------------------------------------------------------------------------------------ */
+/* ---- rings ----------------------------------------------------------------------------------- */
 
 static void fuzz_coalesced(const uint8_t *data, size_t size)
 {
@@ -132,7 +132,7 @@ static void fuzz_dirty(const uint8_t *data, size_t size)
 	free(ring.entries);
 }
 
-/* ---- statistics ------------------------------------------------------------------------------------- */
+/* ---- statistics ------------------------------------------------------------------------------ */
 
 static void fuzz_statistics(const uint8_t *data, size_t size)
 {

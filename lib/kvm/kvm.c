@@ -29,7 +29,7 @@ int cvmm_kvm_ioctl(int fd, unsigned long request, void *arg)
 	return ret < 0 ? -errno : ret;
 }
 
-/* ---- the system ---------------------------------------------------------------------------------- */
+/* ---- the system ------------------------------------------------------------------------------ */
 
 /* The name of the group that may use a file, if there is such a group and it is not root's. */
 static bool group_with_access(const char *path, char *buf, size_t buf_bytes, const char **ret_name)
@@ -170,7 +170,7 @@ int cvmm_kvm_create_vm(const struct cvmm_kvm *kvm, unsigned long type, struct cv
 	return 0;
 }
 
-/* ---- interrupts and events ------------------------------------------------------------------------ */
+/* ---- interrupts and events ------------------------------------------------------------------- */
 
 int cvmm_kvm_vm_irq_line(const struct cvmm_kvm_vm *vm, uint32_t gsi, bool level)
 {
@@ -256,7 +256,7 @@ int cvmm_kvm_vcpu_enable_cap(const struct cvmm_kvm_vcpu *vcpu, uint32_t capabili
 	return enable_cap(vcpu->fd, capability, arg0, arg1);
 }
 
-/* ---- devices and attributes ------------------------------------------------------------------------- */
+/* ---- devices and attributes ------------------------------------------------------------------ */
 
 int cvmm_kvm_vm_create_device(const struct cvmm_kvm_vm *vm, uint32_t type, uint32_t flags,
 			      struct cvmm_kvm_device *ret_device)
@@ -298,7 +298,7 @@ int cvmm_kvm_set_attr(int fd, uint32_t group, uint64_t attr, const void *value)
 	return attribute(fd, KVM_SET_DEVICE_ATTR, group, attr, value);
 }
 
-/* ---- virtual CPUs ------------------------------------------------------------------------------------ */
+/* ---- virtual CPUs ---------------------------------------------------------------------------- */
 
 int cvmm_kvm_create_vcpu(const struct cvmm_kvm *kvm, const struct cvmm_kvm_vm *vm, unsigned int id,
 			 struct cvmm_kvm_vcpu *ret_vcpu, struct cvmm_error *err)

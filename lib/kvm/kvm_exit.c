@@ -2,8 +2,8 @@
 /*
  * Running the guest, and reading why it stopped.
  *
- * The run area comes from the kernel, but parts of it follow from what the guest does, and a replay or a
- * test may hand in any bytes: what points into the area is checked against its size.
+ * The run area comes from the kernel, but parts of it follow from what the guest does, and a replay
+ * or a test may hand in any bytes: what points into the area is checked against its size.
  */
 #include <errno.h>
 #include <sys/ioctl.h>
@@ -254,8 +254,8 @@ int cvmm_kvm_vcpu_run(const struct cvmm_kvm_vcpu *vcpu, struct cvmm_kvm_exit *re
 	int ret;
 
 	/*
-	 * A stale reason must not be taken for a memory fault if this run fails otherwise. All others
-	 * must stay: arm64 and riscv find by them that a load is to be completed.
+	 * A stale reason must not be taken for a memory fault if this run fails otherwise. All
+	 * others must stay: arm64 and riscv find by them that a load is to be completed.
 	 */
 	if (vcpu->run->exit_reason == KVM_EXIT_MEMORY_FAULT)
 		vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;

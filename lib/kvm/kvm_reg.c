@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /*
- * Registers by number (KVM_GET_ONE_REG and its like), and the virtual CPUs of arm64, which have no other.
+ * Registers by number (KVM_GET_ONE_REG and its like), and the virtual CPUs of arm64, which have no
+ * other.
  *
- * A number says how wide its register is. The kernel reads or writes that many bytes wherever the caller
- * points, so the caller's size is held against it here.
+ * A number says how wide its register is. The kernel reads or writes that many bytes wherever the
+ * caller points, so the caller's size is held against it here.
  */
 #include <errno.h>
 

@@ -2,9 +2,9 @@
 /*
  * Rings that the kernel fills: coalesced stores and dirtied pages.
  *
- * The kernel publishes an entry by a release of the ring's index, or of the entry's flags, and we take it
- * with an acquire; we give it back the other way round. Indices are checked as if anybody had written
- * them.
+ * The kernel publishes an entry by a release of the ring's index, or of the entry's flags, and we
+ * take it with an acquire; we give it back the other way round. Indices are checked as if anybody
+ * had written them.
  */
 #include <errno.h>
 #include <sys/mman.h>
@@ -23,7 +23,7 @@ static size_t page_bytes(void)
 	return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* ---- coalesced stores ------------------------------------------------------------------------------- */
+/* ---- coalesced stores ------------------------------------------------------------------------ */
 
 int cvmm_kvm_coalesced_drain(struct kvm_coalesced_mmio_ring *ring,
 			     struct cvmm_kvm_coalesced_store *stores, size_t max)
@@ -87,7 +87,7 @@ int cvmm_kvm_vm_coalesced_remove(const struct cvmm_kvm_vm *vm, uint64_t addr, ui
 	return coalesced_zone(vm, KVM_UNREGISTER_COALESCED_MMIO, addr, len_bytes, is_pio);
 }
 
-/* ---- dirtied pages ----------------------------------------------------------------------------------- */
+/* ---- dirtied pages --------------------------------------------------------------------------- */
 
 int cvmm_kvm_vm_enable_dirty_ring(const struct cvmm_kvm_vm *vm, uint32_t ring_bytes)
 {
@@ -100,8 +100,9 @@ int cvmm_kvm_vm_enable_dirty_ring(const struct cvmm_kvm_vm *vm, uint32_t ring_by
 }
 
 /*
- * KVM maps any range of a virtual CPU, and answers an access to what is not there by SIGBUS. Return: 0 if
- * all pages are there, -EFAULT if not, -EINVAL where the kernel cannot tell (before Linux 5.14).
+ * KVM maps any range of a virtual CPU, and answers an access to what is not there by SIGBUS.
+ * Return: 0 if all pages are there, -EFAULT if not, -EINVAL where the kernel cannot tell (before
+ * Linux 5.14).
  */
 static int probe_pages(void *start, size_t len_bytes)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /*
- * Binary statistics (KVM API 4.133): a header, a text id, a table of descriptors with names of a fixed
- * size behind each, and a block of values. Every offset and size is checked, for the descriptor may be
- * any file.
+ * Binary statistics (KVM API 4.133): a header, a text id, a table of descriptors with names of a
+ * fixed size behind each, and a block of values. Every offset and size is checked, for the
+ * descriptor may be any file.
  */
 #include <errno.h>
 

@@ -61,7 +61,7 @@ static void set_io(struct kvm_run *run, uint8_t size, uint32_t count, uint64_t o
 	run->io.data_offset = offset;
 }
 
-/* ---- ports ---------------------------------------------------------------------------------------- */
+/* ---- ports ----------------------------------------------------------------------------------- */
 
 static void a_store_to_a_port_shows_its_values(void **state)
 {
@@ -148,7 +148,7 @@ static void a_port_direction_that_is_neither_in_nor_out_is_refused(void **state)
 	must_refuse(run, KVM_EXIT_IO, 0, -EPROTO);
 }
 
-/* ---- memory --------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void device_memory_of_1_to_8_bytes_is_decoded(void **state)
 {
@@ -215,7 +215,7 @@ static void a_fault_without_a_reason_stays_an_error(void **state)
 	must_refuse(run, KVM_EXIT_HLT, -EINVAL, -EINVAL);
 }
 
-/* ---- the end of a run ----------------------------------------------------------------------------- */
+/* ---- the end of a run ------------------------------------------------------------------------ */
 
 static void an_interrupted_run_is_an_exit_whatever_the_area_says(void **state)
 {
@@ -266,7 +266,7 @@ static void a_run_forgets_the_last_memory_fault(void **state)
 	assert_int_equal(run->exit_reason, KVM_EXIT_UNKNOWN);
 }
 
-/* ---- the other reasons ---------------------------------------------------------------------------- */
+/* ---- the other reasons ----------------------------------------------------------------------- */
 
 static void reasons_without_payload_keep_their_names(void **state)
 {

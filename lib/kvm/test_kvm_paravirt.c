@@ -42,7 +42,7 @@ static void a_buffer_of_another_width_than_the_register_is_refused(void **state)
 
 static const uint8_t halt_code[] = { 0xf4 };
 
-/* ---- registers -------------------------------------------------------------------------------------- */
+/* ---- registers ------------------------------------------------------------------------------- */
 
 #define MSR_TYPE (UINT64_C(2) << 32) /* KVM_X86_REG_TYPE_MSR, Linux 6.18 */
 #define MSR_SYSENTER_CS 0x174
@@ -100,7 +100,7 @@ static void registers_are_shared_through_the_run_area(void **state)
 	guest_stop(&guest);
 }
 
-/* ---- interrupts without interrupt controllers -------------------------------------------------------- */
+/* ---- interrupts without interrupt controllers ------------------------------------------------ */
 
 #define VECTOR 0x20U
 #define HANDLER 0x3000U
@@ -177,7 +177,7 @@ static void performance_events_may_be_denied(void **state)
 	assert_ok(ret);
 }
 
-/* ---- Hyper-V ---------------------------------------------------------------------------------------- */
+/* ---- Hyper-V --------------------------------------------------------------------------------- */
 
 #define CPUID_MAX 64U
 #define HYPERV_FIRST_LEAF 0x40000000U
@@ -230,7 +230,7 @@ static void a_hyperv_connection_takes_one_eventfd(void **state)
 	assert_ok(ret);
 }
 
-/* ---- Xen -------------------------------------------------------------------------------------------- */
+/* ---- Xen ------------------------------------------------------------------------------------- */
 
 #define XEN_HYPERCALL_MSR 0x40000000U
 
@@ -295,7 +295,7 @@ static void xen_attributes_are_read_back(void **state)
 	guest_stop(&guest);
 }
 
-/* ---- encrypted memory ------------------------------------------------------------------------------- */
+/* ---- encrypted memory ------------------------------------------------------------------------ */
 
 static void a_machine_that_is_not_encrypted_refuses_its_commands(void **state)
 {
