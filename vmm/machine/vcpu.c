@@ -26,6 +26,24 @@ static void report_kvm_failure(struct vcpu *vcpu, const char *what, uint64_t cod
 				 (unsigned long long)regs.rip, (unsigned long long)code);
 }
 
+/* With the bytes at the instruction, where KVM tells them: they say what is missing. */
+static void report_internal_error(struct vcpu *vcpu, const struct cvmm_kvm_exit *exit)
+{
+	const uint8_t *insn = exit->internal_error.insn;
+	char what[128];
+	int len;
+
+	if (!insn) {
+		report_kvm_failure(vcpu, "KVM cannot go on with what the guest does",
+				   exit->internal_error.suberror);
+		return;
+	}
+	len = snprintf(what, sizeof(what), "KVM cannot emulate the instruction that begins");
+	for (size_t i = 0; i < exit->internal_error.insn_bytes; i++)
+		len += snprintf(what + len, sizeof(what) - (size_t)len, " %02x", insn[i]);
+	report_kvm_failure(vcpu, what, exit->internal_error.suberror);
+}
+
 static void handle_system_event(struct vcpu *vcpu, uint32_t type)
 {
 	struct cvmm_machine *m = vcpu->machine;
@@ -62,8 +80,7 @@ static void handle_exit(struct vcpu *vcpu, struct cvmm_kvm_exit *exit)
 		handle_system_event(vcpu, exit->system_event.type);
 		break;
 	case CVMM_KVM_EXIT_INTERNAL_ERROR:
-		report_kvm_failure(vcpu, "KVM cannot emulate what the guest does",
-				   exit->internal_error.suberror);
+		report_internal_error(vcpu, exit);
 		break;
 	case CVMM_KVM_EXIT_FAIL_ENTRY:
 		report_kvm_failure(vcpu, "the hardware refuses to enter the guest",
