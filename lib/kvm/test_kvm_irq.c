@@ -209,21 +209,22 @@ static void a_message_waits_at_its_vector(void **state)
 	guest_stop(&guest);
 }
 
+/* A table of one route. */
+union routes {
+	struct kvm_irq_routing table;
+	uint8_t bytes[sizeof(struct kvm_irq_routing) + sizeof(struct kvm_irq_routing_entry)];
+};
+
 static void route_to_msi(struct guest *guest, uint32_t gsi, uint32_t vector)
 {
-	struct {
-		struct kvm_irq_routing head;
-		struct kvm_irq_routing_entry entry;
-	} table = {
-		.head = { .nr = 1 },
-		.entry = {
-			.gsi = gsi,
-			.type = KVM_IRQ_ROUTING_MSI,
-			.u.msi = { .address_lo = MSI_ADDRESS, .data = vector },
-		},
-	};
+	union routes routes = { .table = { .nr = 1 } };
 
-	assert_ok(cvmm_kvm_vm_set_gsi_routing(&guest->vm, &table.head));
+	routes.table.entries[0] = (struct kvm_irq_routing_entry){
+		.gsi = gsi,
+		.type = KVM_IRQ_ROUTING_MSI,
+		.u.msi = { .address_lo = MSI_ADDRESS, .data = vector },
+	};
+	assert_ok(cvmm_kvm_vm_set_gsi_routing(&guest->vm, &routes.table));
 }
 
 static void a_route_replaces_all_others(void **state)
@@ -246,20 +247,20 @@ static void a_route_replaces_all_others(void **state)
 
 static void routes_that_make_no_sense_are_refused(void **state)
 {
-	struct {
-		struct kvm_irq_routing head;
-		struct kvm_irq_routing_entry entry;
-	} table = { .head = { .nr = 1 }, .entry = { .type = 4711 } };
+	union routes routes = { .table = { .nr = 1 } };
 	struct guest guest;
 
 	(void)state;
 	start_with_irqchip(&guest);
-	assert_int_equal(cvmm_kvm_vm_set_gsi_routing(&guest.vm, &table.head), -EINVAL);
-	table.entry =
-		(struct kvm_irq_routing_entry){ .gsi = 1U << 20, .type = KVM_IRQ_ROUTING_MSI };
-	assert_int_equal(cvmm_kvm_vm_set_gsi_routing(&guest.vm, &table.head), -EINVAL);
-	table.head.nr = UINT32_MAX;
-	assert_int_equal(cvmm_kvm_vm_set_gsi_routing(&guest.vm, &table.head), -EINVAL);
+	routes.table.entries[0] = (struct kvm_irq_routing_entry){ .type = 4711 };
+	assert_int_equal(cvmm_kvm_vm_set_gsi_routing(&guest.vm, &routes.table), -EINVAL);
+	routes.table.entries[0] = (struct kvm_irq_routing_entry){
+		.gsi = 1U << 20,
+		.type = KVM_IRQ_ROUTING_MSI,
+	};
+	assert_int_equal(cvmm_kvm_vm_set_gsi_routing(&guest.vm, &routes.table), -EINVAL);
+	routes.table.nr = UINT32_MAX;
+	assert_int_equal(cvmm_kvm_vm_set_gsi_routing(&guest.vm, &routes.table), -EINVAL);
 	guest_stop(&guest);
 }
 

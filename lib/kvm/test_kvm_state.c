@@ -236,24 +236,23 @@ static void an_address_is_translated(void **state)
 static void msrs_tell_how_many_were_handled(void **state)
 {
 	struct guest *guest = guest_of(state);
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entries[2];
-	} msrs = {
-		.head = { .nmsrs = 2 },
-		.entries = { { .index = 0x174, .data = 0x1234 },
-			     { .index = 0x175, .data = 0x5678 } },
-	};
+	union {
+		struct kvm_msrs list;
+		uint8_t bytes[sizeof(struct kvm_msrs) + 2 * sizeof(struct kvm_msr_entry)];
+	} msrs = { .list = { .nmsrs = 2 } };
+	struct kvm_msr_entry *entries = msrs.list.entries;
 
-	assert_int_equal(cvmm_kvm_vcpu_set_msrs(&guest->vcpu, &msrs.head), 2);
-	msrs.entries[0].data = msrs.entries[1].data = 0;
-	assert_int_equal(cvmm_kvm_vcpu_get_msrs(&guest->vcpu, &msrs.head), 2);
-	assert_int_equal(msrs.entries[0].data, 0x1234);
-	assert_int_equal(msrs.entries[1].data, 0x5678);
+	entries[0] = (struct kvm_msr_entry){ .index = 0x174, .data = 0x1234 };
+	entries[1] = (struct kvm_msr_entry){ .index = 0x175, .data = 0x5678 };
+	assert_int_equal(cvmm_kvm_vcpu_set_msrs(&guest->vcpu, &msrs.list), 2);
+	entries[0].data = entries[1].data = 0;
+	assert_int_equal(cvmm_kvm_vcpu_get_msrs(&guest->vcpu, &msrs.list), 2);
+	assert_int_equal(entries[0].data, 0x1234);
+	assert_int_equal(entries[1].data, 0x5678);
 	/* It stops at one that is none. */
-	msrs.entries[1].index = 0xdeadbeef;
-	assert_int_equal(cvmm_kvm_vcpu_set_msrs(&guest->vcpu, &msrs.head), 1);
-	assert_int_equal(cvmm_kvm_vcpu_get_msrs(&guest->vcpu, &msrs.head), 1);
+	entries[1].index = 0xdeadbeef;
+	assert_int_equal(cvmm_kvm_vcpu_set_msrs(&guest->vcpu, &msrs.list), 1);
+	assert_int_equal(cvmm_kvm_vcpu_get_msrs(&guest->vcpu, &msrs.list), 1);
 }
 
 static void cpuid_keeps_what_is_set(void **state)

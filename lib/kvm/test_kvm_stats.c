@@ -164,17 +164,18 @@ static void a_name_longer_than_ours_is_cut(void **state)
 {
 	struct {
 		struct kvm_stats_header header;
-		struct kvm_stats_desc desc;
+		uint8_t desc[sizeof(struct kvm_stats_desc)];
 		char name[200];
 		uint64_t value;
 	} file = {
 		.header = { .name_size = 200, .num_desc = 1, .desc_offset = 24 },
-		.desc = { .size = 1 },
 		.value = 3,
 	};
+	const struct kvm_stats_desc desc = { .size = 1 };
 	struct cvmm_kvm_stat stat;
 
 	(void)state;
+	memcpy(file.desc, &desc, sizeof(desc));
 	file.header.data_offset = (uint32_t)((char *)&file.value - (char *)&file);
 	memset(file.name, 'n', sizeof(file.name));
 	assert_int_equal(read_bytes(&file, sizeof(file), &stat, 1), 1);
