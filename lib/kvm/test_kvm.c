@@ -17,7 +17,7 @@
 #define NOBODY 65534
 #define SOME_GROUP 1
 
-/* ---- opening ---------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static void a_missing_device_is_explained(void **state)
 {
@@ -130,7 +130,7 @@ static void the_descriptor_is_closed_in_programs_we_start(void **state)
 	assert_int_equal(kvm.fd, -1);
 }
 
-/* ---- hardware --------------------------------------------------------------------------------------- */
+/* ---- hardware -------------------------------------------------------------------------------- */
 
 static enum cvmm_kvm_hardware hardware_with(const char *cpuinfo)
 {
@@ -174,7 +174,7 @@ static void hardware_needs_a_device_that_opens(void **state)
 	assert_int_equal(cvmm_kvm_hardware(NULL, "/dev/null"), CVMM_KVM_NO_DEVICE);
 }
 
-/* ---- capabilities ----------------------------------------------------------------------------------- */
+/* ---- capabilities ---------------------------------------------------------------------------- */
 
 static void extensions_are_told_by_number(void **state)
 {
@@ -208,7 +208,7 @@ static void a_machine_of_a_type_that_is_not_there_is_refused(void **state)
 }
 
 #if defined(__x86_64__)
-/* ---- lists ------------------------------------------------------------------------------------------ */
+/* ---- lists ----------------------------------------------------------------------------------- */
 
 #define CPUID_MAX 256U
 #define MSR_MAX 1024U

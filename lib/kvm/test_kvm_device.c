@@ -15,7 +15,7 @@
 
 static const uint8_t halt_code[] = { 0xf4 /* hlt */ };
 
-/* ---- devices ---------------------------------------------------------------------------------------- */
+/* ---- devices --------------------------------------------------------------------------------- */
 
 static void vfio_or_skip(struct guest *guest, uint32_t flags, struct cvmm_kvm_device *device)
 {
@@ -90,7 +90,7 @@ static void a_cpu_has_the_offset_of_its_tsc(void **state)
 	assert_ok(
 		cvmm_kvm_get_attr(guest.vcpu.fd, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, &offset));
 	assert_true(offset != untouched);
-	/* KVM changes it behind our back where the TSC below is not stable: it cannot be compared. */
+	/* KVM changes it behind our back where the TSC below is not stable: do not compare. */
 	assert_ok(
 		cvmm_kvm_set_attr(guest.vcpu.fd, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, &offset));
 	assert_int_equal(
@@ -126,7 +126,7 @@ static void a_machine_without_an_attribute_says_so(void **state)
 	guest_stop(&guest);
 }
 
-/* ---- statistics ------------------------------------------------------------------------------------- */
+/* ---- statistics ------------------------------------------------------------------------------ */
 
 /* Return: the statistic of that name, or NULL. */
 static const struct cvmm_kvm_stat *find(const struct cvmm_kvm_stat *stats, int count,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /*
- * Guests of a few instructions in real mode, and the exits that they cause. Each is an array of bytes
- * with its assembly beside it.
+ * Guests of a few instructions in real mode, and the exits that they cause. Each is an array of
+ * bytes with its assembly beside it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 
 #if defined(__x86_64__)
 
-/* ---- ports ------------------------------------------------------------------------------------------ */
+/* ---- ports ----------------------------------------------------------------------------------- */
 
 static void a_store_to_a_port_exits(void **state)
 {
@@ -126,7 +126,7 @@ static void a_string_load_from_a_port_takes_many_values_at_once(void **state)
 	guest_stop(&guest);
 }
 
-/* ---- memory ----------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static const uint8_t window_code[] = {
 	0xb8, 0x00, 0xd0,		    /* mov ax, WINDOW >> 4 */

@@ -168,7 +168,7 @@ static void the_end_of_a_level_interrupt_signals_resampling(void **state)
 	close(resample.fd);
 }
 
-/* ---- messages --------------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 static uint32_t lapic_register(struct guest *guest, uint32_t offset)
 {
@@ -264,7 +264,7 @@ static void routes_that_make_no_sense_are_refused(void **state)
 	guest_stop(&guest);
 }
 
-/* ---- the controllers and the timer ------------------------------------------------------------------ */
+/* ---- the controllers and the timer ----------------------------------------------------------- */
 
 static void controllers_keep_what_is_set(void **state)
 {

@@ -11,7 +11,7 @@
 
 #include <cvmm/kvm.h>
 
-/* ---- coalesced stores ----------------------------------------------------------------------------- */
+/* ---- coalesced stores ------------------------------------------------------------------------ */
 
 static uint32_t ring_entries(void)
 {
@@ -141,7 +141,7 @@ static void good_stores_before_a_bad_one_are_not_lost(void **state)
 	assert_int_equal(cvmm_kvm_coalesced_drain(ring, stores, 3), -EPROTO);
 }
 
-/* ---- dirtied pages -------------------------------------------------------------------------------- */
+/* ---- dirtied pages --------------------------------------------------------------------------- */
 
 #define DIRTY_COUNT 4U
 

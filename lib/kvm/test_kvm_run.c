@@ -13,7 +13,7 @@
 
 #if defined(__x86_64__)
 
-/* ---- eventfds ------------------------------------------------------------------------------------- */
+/* ---- eventfds -------------------------------------------------------------------------------- */
 
 /* Signals since the last call. */
 static uint64_t signals_of(int fd)
@@ -161,7 +161,7 @@ static void an_event_without_a_width_takes_all_widths(void **state)
 	close(event.fd);
 }
 
-/* ---- stopping ------------------------------------------------------------------------------------- */
+/* ---- stopping -------------------------------------------------------------------------------- */
 
 static const uint8_t loop_code[] = { 0xeb, 0xfe /* jmp $ */ };
 
@@ -284,7 +284,7 @@ static void single_steps_stop_after_each_instruction(void **state)
 	guest_stop(&guest);
 }
 
-/* ---- MSRs ----------------------------------------------------------------------------------------- */
+/* ---- MSRs ------------------------------------------------------------------------------------ */
 
 #define FILTERED_MSR 0x174U /* SYSENTER_CS, which all x86 CPUs have */
 

@@ -68,7 +68,7 @@ static void give_cpuid(struct guest *guest)
 	free(list);
 }
 
-/* ---- registers -------------------------------------------------------------------------------------- */
+/* ---- registers ------------------------------------------------------------------------------- */
 
 static void registers_keep_what_is_set(void **state)
 {
@@ -231,7 +231,7 @@ static void an_address_is_translated(void **state)
 	assert_int_equal(translation.valid, 1);
 }
 
-/* ---- MSRs, CPUID and time --------------------------------------------------------------------------- */
+/* ---- MSRs, CPUID and time -------------------------------------------------------------------- */
 
 static void msrs_tell_how_many_were_handled(void **state)
 {
@@ -318,7 +318,7 @@ static void nested_state_says_how_much_room_it_needs(void **state)
 	assert_ok(cvmm_kvm_vcpu_set_nested_state(&guest->vcpu, &nested.state));
 }
 
-/* ---- what only asks for something ------------------------------------------------------------------- */
+/* ---- what only asks for something ------------------------------------------------------------ */
 
 static void an_nmi_becomes_pending(void **state)
 {

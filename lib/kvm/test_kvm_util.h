@@ -42,7 +42,7 @@ static inline struct cvmm_kvm open_or_skip(void)
 
 #if defined(__x86_64__)
 
-/* ---- a guest in real mode: its low memory is ours, and its code is at CODE --------------------------- */
+/* ---- a guest in real mode: its low memory is ours, and its code is at CODE ------------------- */
 
 #define RAM_BYTES 0x10000U
 #define CODE 0x1000U

@@ -13,7 +13,7 @@
 
 #define PAGE 4096U
 
-/* ---- a guest that writes to pages ------------------------------------------------------------------- */
+/* ---- a guest that writes to pages ------------------------------------------------------------ */
 
 /* Slot 1: all that real mode reaches above the RAM. */
 #define LOG_GPA 0x10000U
@@ -118,7 +118,7 @@ static void bitmaps_that_are_too_small_are_refused(void **state)
 	assert_int_equal(cvmm_kvm_vm_clear_dirty_log(&vm, 0, 0, 128, bitmap, 16), -EBADF);
 }
 
-/* ---- dirty rings ------------------------------------------------------------------------------------ */
+/* ---- dirty rings ----------------------------------------------------------------------------- */
 
 /* The smallest ring that this CPU takes. Return: its bytes. */
 static uint32_t enable_dirty_ring(struct guest *guest)
@@ -139,7 +139,7 @@ static uint32_t enable_dirty_ring(struct guest *guest)
 	return 0;
 }
 
-/* Run to the halt, and note which pages the ring told us of. Return: how often the ring was full. */
+/* Run to the halt, noting which pages the ring told us of. Return: how often it was full. */
 static unsigned int collect_until_halt(struct guest *guest, struct cvmm_kvm_dirty_ring *ring,
 				       uint8_t seen[LOG_PAGES])
 {
@@ -186,7 +186,7 @@ static void a_dirty_ring_tells_all_pages_and_says_when_it_is_full(void **state)
 	/* A store that a full ring interrupts is done, and told, again. */
 	for (size_t i = 0; i < LOG_PAGES; i++)
 		assert_true(seen[i] >= 1);
-	/* The ring keeps 64 entries back; software that stands in for the CPU looks at it too rarely. */
+	/* It keeps 64 entries back; software in place of the CPU looks at it too rarely. */
 	if (ring.count <= 256 && cvmm_kvm_hardware(NULL, NULL) == CVMM_KVM_HARDWARE)
 		assert_true(full > 0);
 	/* Reset pages are told again. */
@@ -201,7 +201,7 @@ static void a_dirty_ring_tells_all_pages_and_says_when_it_is_full(void **state)
 	munmap(host, LOG_PAGES * PAGE);
 }
 
-/* ---- coalesced stores ------------------------------------------------------------------------------- */
+/* ---- coalesced stores ------------------------------------------------------------------------ */
 
 static const uint8_t window_code[] = {
 	0xb8, 0x00, 0xd0,		    /* mov ax, WINDOW >> 4 */
@@ -273,7 +273,7 @@ static void coalesced_stores_to_ports_wait_in_the_ring(void **state)
 	guest_stop(&guest);
 }
 
-/* ---- newer kinds of memory -------------------------------------------------------------------------- */
+/* ---- newer kinds of memory ------------------------------------------------------------------- */
 
 static void the_second_form_of_a_slot_maps_memory_too(void **state)
 {
