@@ -214,6 +214,33 @@ static void slots_that_overlap_or_are_not_aligned_are_refused(void **state)
 			 -EINVAL);
 	guest_stop(&guest);
 }
+/* ---- failures --------------------------------------------------------------------------------- */
+
+static void an_instruction_that_is_not_emulated_is_shown(void **state)
+{
+	static const uint8_t code[] = {
+		0x0f, 0x01, 0xd0, /* xgetbv */
+		0xf4,		  /* hlt */
+	};
+	struct cvmm_kvm_exit exit;
+	struct guest guest;
+
+	(void)state;
+	if (cvmm_kvm_hardware(NULL, NULL) == CVMM_KVM_HARDWARE)
+		SKIP("the hardware executes it");
+	guest_start(&guest, code);
+	exit = guest_run(&guest);
+	if (exit.type == CVMM_KVM_EXIT_HLT) {
+		guest_stop(&guest);
+		SKIP("this emulation knows it");
+	}
+	assert_int_equal(exit.type, CVMM_KVM_EXIT_INTERNAL_ERROR);
+	assert_int_equal(exit.internal_error.suberror, KVM_INTERNAL_ERROR_EMULATION);
+	assert_non_null(exit.internal_error.insn);
+	assert_in_range(exit.internal_error.insn_bytes, 3, 15);
+	assert_memory_equal(exit.internal_error.insn, code, 3);
+	guest_stop(&guest);
+}
 #endif /* __x86_64__ */
 
 int main(void)
@@ -228,6 +255,7 @@ int main(void)
 		cmocka_unit_test(a_read_only_slot_is_read_and_its_stores_exit),
 		cmocka_unit_test(a_removed_slot_exits_again),
 		cmocka_unit_test(slots_that_overlap_or_are_not_aligned_are_refused),
+		cmocka_unit_test(an_instruction_that_is_not_emulated_is_shown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,17 +123,14 @@ static void bitmaps_that_are_too_small_are_refused(void **state)
 /* The smallest ring that this CPU takes. Return: its bytes. */
 static uint32_t enable_dirty_ring(struct guest *guest)
 {
-	uint32_t capability = KVM_CAP_DIRTY_LOG_RING;
-	int max = cvmm_kvm_vm_check_extension(&guest->vm, KVM_CAP_DIRTY_LOG_RING);
+	int max = cvmm_kvm_vm_check_extension(&guest->vm, KVM_CAP_DIRTY_LOG_RING_ACQ_REL);
 
-	if (max <= 0) {
-		capability = KVM_CAP_DIRTY_LOG_RING_ACQ_REL;
-		max = cvmm_kvm_vm_check_extension(&guest->vm, KVM_CAP_DIRTY_LOG_RING_ACQ_REL);
-	}
+	if (max <= 0)
+		max = cvmm_kvm_vm_check_extension(&guest->vm, KVM_CAP_DIRTY_LOG_RING);
 	if (max <= 0)
 		SKIP("this KVM has no dirty rings");
 	for (uint32_t bytes = PAGE; bytes <= (uint32_t)max; bytes *= 2)
-		if (!cvmm_kvm_vm_enable_cap(&guest->vm, capability, bytes, 0))
+		if (!cvmm_kvm_vm_enable_dirty_ring(&guest->vm, bytes))
 			return bytes;
 	fail_msg("no size of a dirty ring is taken");
 	return 0;
@@ -199,6 +196,57 @@ static void a_dirty_ring_tells_all_pages_and_says_when_it_is_full(void **state)
 	assert_null(ring.entries);
 	guest_stop(&guest);
 	munmap(host, LOG_PAGES * PAGE);
+}
+
+static void skip_if_pages_cannot_be_probed(void)
+{
+	void *page = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	bool can;
+
+	assert_ptr_not_equal(page, MAP_FAILED);
+	can = !madvise(page, PAGE, MADV_POPULATE_READ);
+	munmap(page, PAGE);
+	if (!can)
+		SKIP("this kernel does not tell whether a page is there (Linux 5.14)");
+}
+
+/* Its entries would raise SIGBUS when they are looked at. */
+static void a_dirty_ring_that_was_not_enabled_is_not_mapped(void **state)
+{
+	static const uint8_t code[] = { 0xf4 /* hlt */ };
+	struct cvmm_kvm_dirty_ring ring = { 0 };
+	struct guest guest;
+
+	(void)state;
+	skip_if_pages_cannot_be_probed();
+	guest_start(&guest, code);
+	assert_int_equal(cvmm_kvm_vcpu_map_dirty_ring(&guest.vcpu, PAGE, &ring), -ENXIO);
+	assert_null(ring.entries);
+	guest_stop(&guest);
+}
+
+static void a_dirty_ring_of_another_size_is_not_mapped(void **state)
+{
+	static const uint8_t code[] = { 0xf4 /* hlt */ };
+	struct cvmm_kvm_dirty_ring ring = { 0 };
+	uint32_t ring_bytes;
+	struct guest guest;
+
+	(void)state;
+	skip_if_pages_cannot_be_probed();
+	guest_make_vm(&guest);
+	ring_bytes = enable_dirty_ring(&guest);
+	guest_make_vcpu(&guest, code, sizeof(code));
+	for (uint32_t bytes = PAGE; bytes <= 4 * ring_bytes; bytes *= 2) {
+		int ret = cvmm_kvm_vcpu_map_dirty_ring(&guest.vcpu, bytes, &ring);
+
+		assert_int_equal(ret, bytes == ring_bytes ? 0 : -ENXIO);
+	}
+	/* All of what was mapped is there, and nothing is dirty. */
+	for (uint32_t i = 0; i < ring.count; i++)
+		assert_int_equal(ring.entries[i].flags, 0);
+	cvmm_kvm_dirty_ring_unmap(&ring);
+	guest_stop(&guest);
 }
 
 /* ---- coalesced stores ------------------------------------------------------------------------ */
@@ -388,6 +436,8 @@ int main(void)
 		cmocka_unit_test(with_manual_protection_pages_stay_dirty_until_cleared),
 		cmocka_unit_test(bitmaps_that_are_too_small_are_refused),
 		cmocka_unit_test(a_dirty_ring_tells_all_pages_and_says_when_it_is_full),
+		cmocka_unit_test(a_dirty_ring_that_was_not_enabled_is_not_mapped),
+		cmocka_unit_test(a_dirty_ring_of_another_size_is_not_mapped),
 		cmocka_unit_test(coalesced_stores_to_memory_wait_in_the_ring),
 		cmocka_unit_test(coalesced_stores_to_ports_wait_in_the_ring),
 		cmocka_unit_test(the_second_form_of_a_slot_maps_memory_too),
