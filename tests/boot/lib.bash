@@ -61,15 +61,15 @@ end_vm() { # STATUS
 refuse() { # PATTERN ARG...
 	local pattern=$1 status
 	shift
-	timeout -k 2 "$REFUSAL_DEADLINE_S" "$CVMM" run "$@" </dev/null >out 2>err
+	timeout -k 2 "$REFUSAL_DEADLINE_S" "$CVMM" run "$@" </dev/null >refused.out 2>refused.err
 	status=$?
-	echo "refuse $*: $(head -c 400 err)"
+	echo "refuse $*: $(head -c 400 refused.err)"
 	[ $status != 124 ] || fail "no end: $*"
 	[ $status -lt 128 ] || fail "crashed with $status: $*"
 	[ $status = 125 ] || fail "status $status, not 125: $*"
-	[ ! -s out ] || fail "something on standard output: $*"
-	grep -q '^cvmm: ' err || fail "no message: $*"
-	grep -qiE -e "$pattern" err || fail "the message does not say '$pattern': $*: $(head -c 300 err)"
+	[ ! -s refused.out ] || fail "something on standard output: $*"
+	grep -q '^cvmm: ' refused.err || fail "no message: $*"
+	grep -qiE -e "$pattern" refused.err || fail "the message does not say '$pattern': $*: $(head -c 300 refused.err)"
 }
 
 wait_for() { # TEXT FILE

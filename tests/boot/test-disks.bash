@@ -29,14 +29,12 @@ test_read_only_disk_refuses_writes() {
 
 test_two_machines_do_not_share_a_disk() {
 	truncate -s 1M disk
-	start_vm --disk disk -- sh -c 'echo ready; cat /dev/vda | wc -c; exec sleep 1000'
+	start_vm --disk disk -- sh -c 'echo ready; exec sleep 1000'
 	wait_for ready out
-	cp out first
 	refuse 'disk.*in use' --disk disk -- true
 	refuse 'disk.*in use' --disk disk,ro -- true
 	kill -KILL "$vm"
 	wait "$vm" 2>/dev/null
-	cp first out
 }
 
 test_readers_share_a_disk() {
