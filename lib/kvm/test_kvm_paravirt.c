@@ -51,22 +51,25 @@ static void an_msr_is_a_register_by_number_too(void **state)
 {
 	uint64_t id = KVM_REG_X86 | KVM_REG_SIZE_U64 | MSR_TYPE | MSR_SYSENTER_CS;
 	uint64_t value = 0x1230;
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msrs = { { .nmsrs = 1 }, { .index = MSR_SYSENTER_CS } };
+	struct kvm_msrs *msrs = calloc(1, sizeof(*msrs) + sizeof(struct kvm_msr_entry));
 	struct guest guest;
 	int ret;
 
 	(void)state;
+	assert_non_null(msrs);
+	msrs->nmsrs = 1;
+	msrs->entries[0].index = MSR_SYSENTER_CS;
 	guest_start(&guest, halt_code);
 	ret = cvmm_kvm_vcpu_set_reg(&guest.vcpu, id, &value, sizeof(value));
-	if (ret)
+	if (ret) {
+		free(msrs);
 		guest_stop(&guest);
+	}
 	SKIP_IF_LACKING(ret, "registers by number on x86 (Linux 6.18)");
 	assert_ok(ret);
-	assert_int_equal(cvmm_kvm_vcpu_get_msrs(&guest.vcpu, &msrs.head), 1);
-	assert_int_equal(msrs.entry.data, 0x1230);
+	assert_int_equal(cvmm_kvm_vcpu_get_msrs(&guest.vcpu, msrs), 1);
+	assert_int_equal(msrs->entries[0].data, 0x1230);
+	free(msrs);
 	value = 0;
 	assert_ok(cvmm_kvm_vcpu_get_reg(&guest.vcpu, id, &value, sizeof(value)));
 	assert_int_equal(value, 0x1230);
@@ -81,11 +84,11 @@ static void registers_are_shared_through_the_run_area(void **state)
 	};
 	struct guest guest;
 	struct kvm_run *run;
-	int classes;
+	uint64_t classes;
 
 	(void)state;
 	guest_start(&guest, code);
-	classes = cvmm_kvm_check_extension(&guest.kvm, KVM_CAP_SYNC_REGS);
+	classes = (uint64_t)cvmm_kvm_check_extension(&guest.kvm, KVM_CAP_SYNC_REGS);
 	if (!(classes & KVM_SYNC_X86_REGS)) {
 		guest_stop(&guest);
 		SKIP("this KVM does not share registers");
