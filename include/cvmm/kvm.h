@@ -93,6 +93,30 @@ CVMM_API enum cvmm_kvm_hardware cvmm_kvm_hardware(const char *cpuinfo_path, cons
 CVMM_API int cvmm_kvm_check_extension(const struct cvmm_kvm *kvm, int capability);
 CVMM_API int cvmm_kvm_vm_check_extension(const struct cvmm_kvm_vm *vm, int capability);
 
+/**
+ * struct cvmm_kvm_limits - how much of each KVM has
+ * @vcpus_recommended: virtual CPUs of a machine that this host runs well
+ * @vcpus_max: virtual CPUs of a machine
+ * @vcpu_ids: numbers of virtual CPUs are below this
+ * @memory_slots: in each address space
+ * @address_spaces: of a machine; x86 with system management mode has 2
+ * @routes: of interrupts, in a table; 0 if there are no tables
+ */
+struct cvmm_kvm_limits {
+	uint32_t vcpus_recommended;
+	uint32_t vcpus_max;
+	uint32_t vcpu_ids;
+	uint32_t memory_slots;
+	uint32_t address_spaces;
+	uint32_t routes;
+};
+
+/*
+ * The limits of the system, or of a machine by its descriptor; where an old kernel does not tell
+ * one, what is documented to hold then. Spec: KVM API 4.4 and 4.7.
+ */
+CVMM_API int cvmm_kvm_get_limits(int fd, struct cvmm_kvm_limits *ret_limits);
+
 /* KVM API 4.2, KVM_CREATE_VM. @type: 0 for the usual machine. */
 CVMM_API int cvmm_kvm_create_vm(const struct cvmm_kvm *kvm, unsigned long type,
 				struct cvmm_kvm_vm *ret_vm, struct cvmm_error *err);
@@ -115,8 +139,8 @@ CVMM_API int cvmm_kvm_vm_set_memory2(const struct cvmm_kvm_vm *vm,
 				     const struct cvmm_kvm_memory_region2 *region);
 
 /*
- * KVM API 4.142, KVM_CREATE_GUEST_MEMFD. Return: a descriptor that the caller owns, or negative
- * errno.
+ * KVM API 4.142, KVM_CREATE_GUEST_MEMFD. @flags: GUEST_MEMFD_FLAG_..., of those that
+ * KVM_CAP_GUEST_MEMFD_FLAGS tells. Return: a descriptor that the caller owns, or negative errno.
  */
 CVMM_API int cvmm_kvm_vm_create_guest_memfd(const struct cvmm_kvm_vm *vm, uint64_t len_bytes,
 					    uint64_t flags);
@@ -184,6 +208,14 @@ CVMM_API int cvmm_kvm_vm_signal_msi(const struct cvmm_kvm_vm *vm, const struct k
 /* KVM API 4.52, KVM_SET_GSI_ROUTING: replaces the whole table. */
 CVMM_API int cvmm_kvm_vm_set_gsi_routing(const struct cvmm_kvm_vm *vm,
 					 const struct kvm_irq_routing *routing);
+
+#define CVMM_KVM_ROUTES_MAX 4096U /* KVM_MAX_IRQ_ROUTES, linux/kvm_host.h */
+
+/*
+ * A zeroed table with room for, and set to, @count routes. Return: 0; -E2BIG for more than
+ * CVMM_KVM_ROUTES_MAX, -ENOMEM. Owner: the caller, who frees it by free().
+ */
+CVMM_API int cvmm_kvm_routing_new(uint32_t count, struct kvm_irq_routing **ret_routing);
 
 /* KVM API 4.37, KVM_ENABLE_CAP. */
 CVMM_API int cvmm_kvm_vm_enable_cap(const struct cvmm_kvm_vm *vm, uint32_t capability,
@@ -254,6 +286,8 @@ enum cvmm_kvm_exit_type {
  * struct cvmm_kvm_exit - why a virtual CPU left the guest
  * @type: says which member of the union holds
  * @reason: the kernel's number of it
+ * @flags: KVM_RUN_...: what is so besides. A bus lock is told here too, where another reason to
+ *         leave came before it
  *
  * Pointers point into the run area: valid until the next cvmm_kvm_vcpu_run(). What a guest stores
  * is guest-controlled.
@@ -261,6 +295,7 @@ enum cvmm_kvm_exit_type {
 struct cvmm_kvm_exit {
 	enum cvmm_kvm_exit_type type;
 	uint32_t reason;
+	uint16_t flags;
 	union {
 		struct {
 			uint8_t *data; /* @count values of @size_bytes: to store, or to be filled */
@@ -357,7 +392,11 @@ CVMM_API int cvmm_kvm_vcpu_run(const struct cvmm_kvm_vcpu *vcpu, struct cvmm_kvm
 CVMM_API int cvmm_kvm_exit_decode(struct kvm_run *run, size_t run_bytes, int run_errno,
 				  struct cvmm_kvm_exit *ret_exit);
 
-/* Make the next, or the present, run return at once, if the thread is also kicked by a signal. */
+/*
+ * Make the next run return at once; the present one too, if the thread is also kicked by a signal.
+ * Stays on until it is switched off: a run that it ended is not to be repeated before.
+ * Context: any thread, or a signal handler.
+ */
 CVMM_API void cvmm_kvm_vcpu_set_immediate_exit(const struct cvmm_kvm_vcpu *vcpu, bool on);
 
 /*
@@ -398,6 +437,10 @@ CVMM_API int cvmm_kvm_vcpu_get_reg(const struct cvmm_kvm_vcpu *vcpu, uint64_t id
 /* KVM API 4.68. As cvmm_kvm_vcpu_get_reg(). */
 CVMM_API int cvmm_kvm_vcpu_set_reg(const struct cvmm_kvm_vcpu *vcpu, uint64_t id, const void *value,
 				   size_t value_bytes);
+#define CVMM_KVM_REG_LIST_MAX 65536U /* ours; arm64 has some hundreds */
+
+/* As cvmm_kvm_routing_new(). */
+CVMM_API int cvmm_kvm_reg_list_new(uint32_t count, struct kvm_reg_list **ret_list);
 /* KVM API 4.84. The caller sets .n to its room; -E2BIG says in .n how many there are. */
 CVMM_API int cvmm_kvm_vcpu_get_reg_list(const struct cvmm_kvm_vcpu *vcpu,
 					struct kvm_reg_list *list);
@@ -480,17 +523,30 @@ CVMM_API int cvmm_kvm_vm_reset_dirty_rings(const struct cvmm_kvm_vm *vm);
 
 /*
  * KVM API 4.133, KVM_GET_STATS_FD, of a machine's or virtual CPU's descriptor. Return: a
- * descriptor.
+ * descriptor that the caller owns, or negative errno.
  */
 CVMM_API int cvmm_kvm_get_stats_fd(int fd);
 
 #define CVMM_KVM_STATS_NAME_BYTES 64
 
+/**
+ * struct cvmm_kvm_stat - a statistic
+ * @name: cut to its room, always terminated
+ * @flags: KVM_STATS_TYPE_..., _UNIT_..., _BASE_...
+ * @exponent: the unit is the base (2 or 10) to this power of the unit that the flags name
+ * @value_count: how many values it has; histograms have many
+ * @bucket_size: of a linear histogram
+ * @value: the first value
+ * @file_offset: where its values are in the file
+ */
 struct cvmm_kvm_stat {
 	char name[CVMM_KVM_STATS_NAME_BYTES];
-	uint32_t flags; /* KVM_STATS_TYPE_..., _UNIT_..., _BASE_... */
+	uint32_t flags;
+	int16_t exponent;
 	uint16_t value_count;
-	uint64_t value; /* the first one */
+	uint32_t bucket_size;
+	uint64_t value;
+	uint64_t file_offset;
 };
 
 /**
@@ -503,13 +559,34 @@ struct cvmm_kvm_stat {
  */
 CVMM_API int cvmm_kvm_stats_read(int stats_fd, struct cvmm_kvm_stat *stats, size_t max);
 
+/**
+ * cvmm_kvm_stats_read_values() - read the values of one statistic, by one read
+ * @stat: as cvmm_kvm_stats_read() filled it; also to read it again later
+ * @ret_values: room for @max of them; undefined on failure
+ *
+ * Return: how many were read, at most @max; -EPROTO if they lie outside of the file; or negative
+ * errno.
+ */
+CVMM_API int cvmm_kvm_stats_read_values(int stats_fd, const struct cvmm_kvm_stat *stat,
+					uint64_t *ret_values, size_t max);
+
 #if defined(__x86_64__)
 /* ---- x86 ------------------------------------------------------------------------------------- */
 
 /*
  * Lists of CPUID entries, MSRs and MSR indices are the kernel's structs with a flexible array at
  * their end. The caller sets the count to its room; -E2BIG means that more is needed.
+ *
+ * Those below are zeroed, with room for, and their count set to, @count entries. Return: 0; -E2BIG
+ * for more than the limit, -ENOMEM. Owner: the caller, who frees it by free().
  */
+#define CVMM_KVM_CPUID_MAX 256U	    /* KVM_MAX_CPUID_ENTRIES, asm/kvm_host.h: no call takes more */
+#define CVMM_KVM_MSRS_MAX 255U	    /* below MAX_IO_MSRS, arch/x86/kvm/x86.c: likewise */
+#define CVMM_KVM_MSR_LIST_MAX 4096U /* ours; KVM has some hundreds */
+CVMM_API int cvmm_kvm_cpuid_new(uint32_t count, struct kvm_cpuid2 **ret_cpuid);
+CVMM_API int cvmm_kvm_msrs_new(uint32_t count, struct kvm_msrs **ret_msrs);
+CVMM_API int cvmm_kvm_msr_list_new(uint32_t count, struct kvm_msr_list **ret_list);
+
 CVMM_API int cvmm_kvm_get_supported_cpuid(const struct cvmm_kvm *kvm, struct kvm_cpuid2 *cpuid);
 CVMM_API int cvmm_kvm_get_emulated_cpuid(const struct cvmm_kvm *kvm, struct kvm_cpuid2 *cpuid);
 CVMM_API int cvmm_kvm_get_msr_index_list(const struct cvmm_kvm *kvm, struct kvm_msr_list *list);
@@ -559,7 +636,9 @@ CVMM_API int cvmm_kvm_vcpu_get_lapic(const struct cvmm_kvm_vcpu *vcpu,
 CVMM_API int cvmm_kvm_vcpu_set_lapic(const struct cvmm_kvm_vcpu *vcpu,
 				     const struct kvm_lapic_state *lapic);
 CVMM_API int cvmm_kvm_vcpu_get_xsave(const struct cvmm_kvm_vcpu *vcpu, struct kvm_xsave *ret_xsave);
-/* @area: at least KVM_CAP_XSAVE2 bytes (of the machine). */
+/* How many bytes that of a virtual CPU of this machine takes, or negative errno. */
+CVMM_API int cvmm_kvm_vm_xsave_bytes(const struct cvmm_kvm_vm *vm);
+/* @area: at least cvmm_kvm_vm_xsave_bytes(). */
 CVMM_API int cvmm_kvm_vcpu_get_xsave2(const struct cvmm_kvm_vcpu *vcpu, void *area);
 /* @area: as get_xsave2 filled it; the kernel reads as many bytes as that takes. */
 CVMM_API int cvmm_kvm_vcpu_set_xsave(const struct cvmm_kvm_vcpu *vcpu, const void *area);

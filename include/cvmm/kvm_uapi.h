@@ -64,6 +64,17 @@
 #define KVM_CAP_PRE_FAULT_MEMORY 236
 #endif
 
+/* Linux 6.18 */
+#ifndef KVM_CAP_GUEST_MEMFD_FLAGS
+#define KVM_CAP_GUEST_MEMFD_FLAGS 244
+#endif
+#ifndef GUEST_MEMFD_FLAG_MMAP
+#define GUEST_MEMFD_FLAG_MMAP (1ULL << 0)
+#endif
+#ifndef GUEST_MEMFD_FLAG_INIT_SHARED
+#define GUEST_MEMFD_FLAG_INIT_SHARED (1ULL << 1)
+#endif
+
 /* struct kvm_userspace_memory_region2, Linux 6.8 */
 struct cvmm_kvm_memory_region2 {
 	uint32_t slot;
@@ -78,6 +89,10 @@ struct cvmm_kvm_memory_region2 {
 };
 
 _Static_assert(sizeof(struct cvmm_kvm_memory_region2) == 160, "linux/kvm.h, 6.8");
+_Static_assert(offsetof(struct cvmm_kvm_memory_region2, guest_phys_addr) == 8, "linux/kvm.h, 6.8");
+_Static_assert(offsetof(struct cvmm_kvm_memory_region2, userspace_addr) == 24, "linux/kvm.h, 6.8");
+_Static_assert(offsetof(struct cvmm_kvm_memory_region2, guest_memfd_offset) == 32,
+	       "linux/kvm.h, 6.8");
 _Static_assert(offsetof(struct cvmm_kvm_memory_region2, guest_memfd) == 40, "linux/kvm.h, 6.8");
 
 /* struct kvm_memory_attributes, Linux 6.8 */
@@ -89,6 +104,7 @@ struct cvmm_kvm_memory_attributes {
 };
 
 _Static_assert(sizeof(struct cvmm_kvm_memory_attributes) == 32, "linux/kvm.h, 6.8");
+_Static_assert(offsetof(struct cvmm_kvm_memory_attributes, attributes) == 16, "linux/kvm.h, 6.8");
 
 /* struct kvm_create_guest_memfd, Linux 6.8 */
 struct cvmm_kvm_create_guest_memfd {
@@ -98,6 +114,7 @@ struct cvmm_kvm_create_guest_memfd {
 };
 
 _Static_assert(sizeof(struct cvmm_kvm_create_guest_memfd) == 64, "linux/kvm.h, 6.8");
+_Static_assert(offsetof(struct cvmm_kvm_create_guest_memfd, flags) == 8, "linux/kvm.h, 6.8");
 
 /* struct kvm_pre_fault_memory, Linux 6.11 */
 struct cvmm_kvm_pre_fault_memory {
@@ -108,6 +125,7 @@ struct cvmm_kvm_pre_fault_memory {
 };
 
 _Static_assert(sizeof(struct cvmm_kvm_pre_fault_memory) == 64, "linux/kvm.h, 6.11");
+_Static_assert(offsetof(struct cvmm_kvm_pre_fault_memory, flags) == 16, "linux/kvm.h, 6.11");
 
 /* kvm_run.memory_fault, Linux 6.8: at the start of the union of exits. */
 struct cvmm_kvm_run_memory_fault {
@@ -117,11 +135,30 @@ struct cvmm_kvm_run_memory_fault {
 };
 
 _Static_assert(sizeof(struct cvmm_kvm_run_memory_fault) == 24, "linux/kvm.h, 6.8");
+_Static_assert(offsetof(struct cvmm_kvm_run_memory_fault, gpa) == 8, "linux/kvm.h, 6.8");
+_Static_assert(offsetof(struct cvmm_kvm_run_memory_fault, size) == 16, "linux/kvm.h, 6.8");
 _Static_assert(offsetof(struct kvm_run, hw) == 32, "the union of exits begins here");
 
 #define CVMM_KVM_SET_USER_MEMORY_REGION2 _IOW(KVMIO, 0x49, struct cvmm_kvm_memory_region2)
 #define CVMM_KVM_SET_MEMORY_ATTRIBUTES _IOW(KVMIO, 0xd2, struct cvmm_kvm_memory_attributes)
 #define CVMM_KVM_CREATE_GUEST_MEMFD _IOWR(KVMIO, 0xd4, struct cvmm_kvm_create_guest_memfd)
 #define CVMM_KVM_PRE_FAULT_MEMORY _IOWR(KVMIO, 0xd5, struct cvmm_kvm_pre_fault_memory)
+
+/* Where the build host's header has them, it must agree: the numbers carry the structs' sizes. */
+#ifdef KVM_SET_USER_MEMORY_REGION2
+_Static_assert(KVM_SET_USER_MEMORY_REGION2 == CVMM_KVM_SET_USER_MEMORY_REGION2, "linux/kvm.h");
+_Static_assert(offsetof(struct kvm_userspace_memory_region2, guest_memfd) ==
+		       offsetof(struct cvmm_kvm_memory_region2, guest_memfd),
+	       "linux/kvm.h");
+#endif
+#ifdef KVM_SET_MEMORY_ATTRIBUTES
+_Static_assert(KVM_SET_MEMORY_ATTRIBUTES == CVMM_KVM_SET_MEMORY_ATTRIBUTES, "linux/kvm.h");
+#endif
+#ifdef KVM_CREATE_GUEST_MEMFD
+_Static_assert(KVM_CREATE_GUEST_MEMFD == CVMM_KVM_CREATE_GUEST_MEMFD, "linux/kvm.h");
+#endif
+#ifdef KVM_PRE_FAULT_MEMORY
+_Static_assert(KVM_PRE_FAULT_MEMORY == CVMM_KVM_PRE_FAULT_MEMORY, "linux/kvm.h");
+#endif
 
 #endif /* CVMM_KVM_UAPI_H */

@@ -23,6 +23,7 @@ enum {
 #define AREA_BYTES 8192U
 #define DIRTY_ENTRIES 16U
 #define STATS_MAX 8U
+#define VALUES_MAX 4U
 #define INPUT_MAX (1U << 16) /* longer inputs find nothing more, only later */
 
 static void must(bool holds)
@@ -137,8 +138,9 @@ static void fuzz_dirty(const uint8_t *data, size_t size)
 static void fuzz_statistics(const uint8_t *data, size_t size)
 {
 	struct cvmm_kvm_stat stats[STATS_MAX];
+	uint64_t values[VALUES_MAX];
 	int fd = memfd_create("stats", MFD_CLOEXEC);
-	int n;
+	int n, ret;
 
 	must(fd >= 0);
 	must(cvmm_pwrite_full(fd, data, size, 0) == 0);
@@ -146,6 +148,9 @@ static void fuzz_statistics(const uint8_t *data, size_t size)
 	for (int i = 0; i < n && i < (int)STATS_MAX; i++) {
 		must(strnlen(stats[i].name, sizeof(stats[i].name)) < sizeof(stats[i].name));
 		must(stats[i].value_count > 0);
+		ret = cvmm_kvm_stats_read_values(fd, &stats[i], values, VALUES_MAX);
+		must(ret == -EPROTO || (ret >= 1 && ret <= stats[i].value_count));
+		must(ret < 0 || values[0] == stats[i].value);
 	}
 	close(fd);
 }

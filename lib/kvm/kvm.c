@@ -16,6 +16,8 @@
 
 #define KVM_PATH "/dev/kvm"
 #define KVM_VERSION 12
+#define VCPUS_OTHERWISE 4   /* KVM API 4.7 */
+#define SLOTS_OTHERWISE 32  /* what KVM had before it told */
 #define GROUP_BYTES 4096    /* room for an entry of the groups' database */
 #define SIGNAL_MASK_BYTES 8 /* the kernel's sigset_t */
 
@@ -27,6 +29,24 @@ int cvmm_kvm_ioctl(int fd, unsigned long request, void *arg)
 		ret = ioctl(fd, request, arg);
 	} while (ret < 0 && errno == EINTR && request != KVM_RUN);
 	return ret < 0 ? -errno : ret;
+}
+
+int kvm_list_new(size_t header_bytes, size_t entry_bytes, uint32_t count, uint32_t max,
+		 void **ret_list)
+{
+	uint64_t bytes;
+	void *list;
+
+	if (count > max)
+		return -E2BIG;
+	if (!cvmm_mul_u64(entry_bytes, count, &bytes) ||
+	    !cvmm_add_u64(bytes, header_bytes, &bytes) || bytes > SIZE_MAX)
+		return -ENOMEM;
+	list = calloc(1, (size_t)bytes);
+	if (!list)
+		return -ENOMEM;
+	*ret_list = list;
+	return 0;
 }
 
 /* ---- the system ------------------------------------------------------------------------------ */
@@ -158,6 +178,37 @@ int cvmm_kvm_vm_check_extension(const struct cvmm_kvm_vm *vm, int capability)
 	return kvm_ioctl_value(vm->fd, KVM_CHECK_EXTENSION, (unsigned long)capability);
 }
 
+/* A limit that old kernels do not tell, and then is @otherwise. */
+static int get_limit(int fd, int capability, uint32_t otherwise, uint32_t *ret_limit)
+{
+	int ret = kvm_ioctl_value(fd, KVM_CHECK_EXTENSION, (unsigned long)capability);
+
+	if (ret < 0)
+		return ret;
+	*ret_limit = ret ? (uint32_t)ret : otherwise;
+	return 0;
+}
+
+int cvmm_kvm_get_limits(int fd, struct cvmm_kvm_limits *ret_limits)
+{
+	struct cvmm_kvm_limits limits;
+	int ret = get_limit(fd, KVM_CAP_NR_VCPUS, VCPUS_OTHERWISE, &limits.vcpus_recommended);
+
+	if (!ret)
+		ret = get_limit(fd, KVM_CAP_MAX_VCPUS, limits.vcpus_recommended, &limits.vcpus_max);
+	if (!ret)
+		ret = get_limit(fd, KVM_CAP_MAX_VCPU_ID, limits.vcpus_max, &limits.vcpu_ids);
+	if (!ret)
+		ret = get_limit(fd, KVM_CAP_NR_MEMSLOTS, SLOTS_OTHERWISE, &limits.memory_slots);
+	if (!ret)
+		ret = get_limit(fd, KVM_CAP_MULTI_ADDRESS_SPACE, 1, &limits.address_spaces);
+	if (!ret)
+		ret = get_limit(fd, KVM_CAP_IRQ_ROUTING, 0, &limits.routes);
+	if (!ret)
+		*ret_limits = limits;
+	return ret;
+}
+
 int cvmm_kvm_create_vm(const struct cvmm_kvm *kvm, unsigned long type, struct cvmm_kvm_vm *ret_vm,
 		       struct cvmm_error *err)
 {
@@ -235,6 +286,19 @@ int cvmm_kvm_vm_signal_msi(const struct cvmm_kvm_vm *vm, const struct kvm_msi *m
 int cvmm_kvm_vm_set_gsi_routing(const struct cvmm_kvm_vm *vm, const struct kvm_irq_routing *routing)
 {
 	return kvm_ioctl_in(vm->fd, KVM_SET_GSI_ROUTING, routing);
+}
+
+int cvmm_kvm_routing_new(uint32_t count, struct kvm_irq_routing **ret_routing)
+{
+	void *list;
+	int ret = kvm_list_new(sizeof(**ret_routing), sizeof((*ret_routing)->entries[0]), count,
+			       CVMM_KVM_ROUTES_MAX, &list);
+
+	if (ret)
+		return ret;
+	*ret_routing = list;
+	(*ret_routing)->nr = count;
+	return 0;
 }
 
 static int enable_cap(int fd, uint32_t capability, uint64_t arg0, uint64_t arg1)

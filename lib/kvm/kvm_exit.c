@@ -212,6 +212,7 @@ int cvmm_kvm_exit_decode(struct kvm_run *run, size_t run_bytes, int run_errno,
 	if (run_bytes < sizeof(*run))
 		return -EPROTO;
 	exit.reason = run->exit_reason;
+	exit.flags = run->flags;
 	if (run_errno == -EINTR || run_errno == -EAGAIN) {
 		exit.type = CVMM_KVM_EXIT_INTERRUPTED;
 		exit.reason = KVM_EXIT_INTR;

@@ -30,7 +30,7 @@ int cvmm_kvm_vm_create_guest_memfd(const struct cvmm_kvm_vm *vm, uint64_t len_by
 {
 	struct cvmm_kvm_create_guest_memfd arg = { .size = len_bytes, .flags = flags };
 
-	return cvmm_kvm_ioctl(vm->fd, CVMM_KVM_CREATE_GUEST_MEMFD, &arg);
+	return kvm_fd_cloexec(cvmm_kvm_ioctl(vm->fd, CVMM_KVM_CREATE_GUEST_MEMFD, &arg));
 }
 
 int cvmm_kvm_vm_set_memory_attributes(const struct cvmm_kvm_vm *vm, uint64_t gpa,

@@ -46,6 +46,19 @@ int cvmm_kvm_vcpu_get_reg_list(const struct cvmm_kvm_vcpu *vcpu, struct kvm_reg_
 	return cvmm_kvm_ioctl(vcpu->fd, KVM_GET_REG_LIST, list);
 }
 
+int cvmm_kvm_reg_list_new(uint32_t count, struct kvm_reg_list **ret_list)
+{
+	void *list;
+	int ret = kvm_list_new(sizeof(**ret_list), sizeof((*ret_list)->reg[0]), count,
+			       CVMM_KVM_REG_LIST_MAX, &list);
+
+	if (ret)
+		return ret;
+	*ret_list = list;
+	(*ret_list)->n = count;
+	return 0;
+}
+
 #if defined(__aarch64__)
 
 int cvmm_kvm_vm_get_preferred_target(const struct cvmm_kvm_vm *vm, struct kvm_vcpu_init *ret_init)

@@ -13,7 +13,7 @@
 
 int cvmm_kvm_get_stats_fd(int fd)
 {
-	return cvmm_kvm_ioctl(fd, KVM_GET_STATS_FD, NULL);
+	return kvm_fd_cloexec(cvmm_kvm_ioctl(fd, KVM_GET_STATS_FD, NULL));
 }
 
 static int read_exactly(int fd, void *buf, size_t len, uint64_t offset)
@@ -43,13 +43,15 @@ static int read_one(int fd, const struct kvm_stats_header *header, uint32_t inde
 	if (name_bytes > sizeof(stat.name) - 1)
 		name_bytes = sizeof(stat.name) - 1;
 	ret_code = read_exactly(fd, stat.name, name_bytes, at + sizeof(desc));
+	stat.file_offset = (uint64_t)header->data_offset + desc.offset;
 	if (!ret_code)
-		ret_code = read_exactly(fd, &stat.value, sizeof(stat.value),
-					(uint64_t)header->data_offset + desc.offset);
+		ret_code = read_exactly(fd, &stat.value, sizeof(stat.value), stat.file_offset);
 	if (ret_code)
 		return ret_code;
 	stat.flags = desc.flags;
+	stat.exponent = desc.exponent;
 	stat.value_count = desc.size;
+	stat.bucket_size = desc.bucket_size;
 	*ret = stat;
 	return 0;
 }
@@ -69,4 +71,14 @@ int cvmm_kvm_stats_read(int stats_fd, struct cvmm_kvm_stat *stats, size_t max)
 			return ret;
 	}
 	return (int)header.num_desc;
+}
+
+int cvmm_kvm_stats_read_values(int stats_fd, const struct cvmm_kvm_stat *stat, uint64_t *ret_values,
+			       size_t max)
+{
+	size_t count = stat->value_count < max ? stat->value_count : max;
+	int ret =
+		read_exactly(stats_fd, ret_values, count * sizeof(*ret_values), stat->file_offset);
+
+	return ret ? ret : (int)count;
 }

@@ -6,6 +6,47 @@
 
 #if defined(__x86_64__)
 
+/* ---- lists ----------------------------------------------------------------------------------- */
+
+int cvmm_kvm_cpuid_new(uint32_t count, struct kvm_cpuid2 **ret_cpuid)
+{
+	void *list;
+	int ret = kvm_list_new(sizeof(**ret_cpuid), sizeof((*ret_cpuid)->entries[0]), count,
+			       CVMM_KVM_CPUID_MAX, &list);
+
+	if (ret)
+		return ret;
+	*ret_cpuid = list;
+	(*ret_cpuid)->nent = count;
+	return 0;
+}
+
+int cvmm_kvm_msrs_new(uint32_t count, struct kvm_msrs **ret_msrs)
+{
+	void *list;
+	int ret = kvm_list_new(sizeof(**ret_msrs), sizeof((*ret_msrs)->entries[0]), count,
+			       CVMM_KVM_MSRS_MAX, &list);
+
+	if (ret)
+		return ret;
+	*ret_msrs = list;
+	(*ret_msrs)->nmsrs = count;
+	return 0;
+}
+
+int cvmm_kvm_msr_list_new(uint32_t count, struct kvm_msr_list **ret_list)
+{
+	void *list;
+	int ret = kvm_list_new(sizeof(**ret_list), sizeof((*ret_list)->indices[0]), count,
+			       CVMM_KVM_MSR_LIST_MAX, &list);
+
+	if (ret)
+		return ret;
+	*ret_list = list;
+	(*ret_list)->nmsrs = count;
+	return 0;
+}
+
 /* ---- the system ---------------------------------------------------------------------- */
 
 int cvmm_kvm_get_supported_cpuid(const struct cvmm_kvm *kvm, struct kvm_cpuid2 *cpuid)
@@ -151,6 +192,14 @@ int cvmm_kvm_vcpu_set_lapic(const struct cvmm_kvm_vcpu *vcpu, const struct kvm_l
 int cvmm_kvm_vcpu_get_xsave(const struct cvmm_kvm_vcpu *vcpu, struct kvm_xsave *ret_xsave)
 {
 	return cvmm_kvm_ioctl(vcpu->fd, KVM_GET_XSAVE, ret_xsave);
+}
+
+int cvmm_kvm_vm_xsave_bytes(const struct cvmm_kvm_vm *vm)
+{
+	int ret = cvmm_kvm_vm_check_extension(vm, KVM_CAP_XSAVE2);
+
+	return ret >= 0 && ret < (int)sizeof(struct kvm_xsave) ? (int)sizeof(struct kvm_xsave)
+							       : ret;
 }
 
 int cvmm_kvm_vcpu_get_xsave2(const struct cvmm_kvm_vcpu *vcpu, void *area)

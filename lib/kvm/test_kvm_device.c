@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /* Devices of the kernel's, attributes, and the statistics that it keeps. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -167,6 +168,52 @@ static void a_machine_has_statistics(void **state)
 	guest_stop(&guest);
 }
 
+/* Older kernels leave that to us. */
+static void statistics_are_closed_in_programs_we_start(void **state)
+{
+	struct guest guest;
+	int fds[2];
+
+	(void)state;
+	guest_start(&guest, halt_code);
+	fds[0] = cvmm_kvm_get_stats_fd(guest.vm.fd);
+	fds[1] = cvmm_kvm_get_stats_fd(guest.vcpu.fd);
+	for (size_t i = 0; i < CVMM_ARRAY_SIZE(fds); i++) {
+		SKIP_IF_LACKING(fds[i], "statistics");
+		assert_int_equal(fcntl(fds[i], F_GETFD), FD_CLOEXEC);
+		close(fds[i]);
+	}
+	assert_int_equal(cvmm_kvm_get_stats_fd(-1), -EBADF);
+	guest_stop(&guest);
+}
+
+static void histograms_give_all_their_buckets(void **state)
+{
+	static struct cvmm_kvm_stat stats[STATS_MAX];
+	uint64_t values[UINT8_MAX] = { 0 };
+	const struct cvmm_kvm_stat *histogram;
+	struct guest guest;
+	int fd, count;
+
+	(void)state;
+	guest_start(&guest, halt_code);
+	fd = cvmm_kvm_get_stats_fd(guest.vcpu.fd);
+	SKIP_IF_LACKING(fd, "statistics");
+	count = cvmm_kvm_stats_read(fd, stats, STATS_MAX);
+	assert_in_range(count, 1, STATS_MAX);
+	histogram = find(stats, count, "halt_wait_hist");
+	if (!histogram)
+		SKIP("this KVM has no histogram of waits");
+	assert_int_equal(histogram->flags & KVM_STATS_TYPE_MASK, KVM_STATS_TYPE_LOG_HIST);
+	assert_int_equal(histogram->flags & KVM_STATS_UNIT_MASK, KVM_STATS_UNIT_SECONDS);
+	assert_int_equal(histogram->exponent, -9);
+	assert_in_range(histogram->value_count, 2, CVMM_ARRAY_SIZE(values));
+	assert_int_equal(cvmm_kvm_stats_read_values(fd, histogram, values, CVMM_ARRAY_SIZE(values)),
+			 histogram->value_count);
+	close(fd);
+	guest_stop(&guest);
+}
+
 static void a_cpu_counts_its_exits(void **state)
 {
 	static const uint8_t code[] = { 0xe6, 0x50, 0xe6, 0x50,
@@ -209,6 +256,8 @@ int main(void)
 		cmocka_unit_test(a_machine_without_an_attribute_says_so),
 		cmocka_unit_test(a_machine_has_statistics),
 		cmocka_unit_test(a_cpu_counts_its_exits),
+		cmocka_unit_test(statistics_are_closed_in_programs_we_start),
+		cmocka_unit_test(histograms_give_all_their_buckets),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

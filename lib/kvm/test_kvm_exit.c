@@ -499,6 +499,18 @@ static void small_payloads_are_copied(void **state)
 	assert_ptr_equal(exit.debug, &run->debug.arch);
 }
 
+#if defined(__x86_64__)
+static void a_bus_lock_beside_another_reason_is_told(void **state)
+{
+	struct kvm_run *run = *state;
+
+	run->flags = KVM_RUN_X86_BUS_LOCK;
+	assert_int_equal(must_decode(run, KVM_EXIT_HLT).flags, KVM_RUN_X86_BUS_LOCK);
+	run->flags = 0;
+	assert_int_equal(must_decode(run, KVM_EXIT_HLT).flags, 0);
+}
+#endif
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_area, teardown_area)
 
 int main(void)
@@ -530,6 +542,9 @@ int main(void)
 		TEST(payloads_of_other_architectures_are_copied),
 		TEST(an_area_too_small_for_its_struct_is_refused),
 		TEST(small_payloads_are_copied),
+#if defined(__x86_64__)
+		TEST(a_bus_lock_beside_another_reason_is_told),
+#endif
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -148,10 +148,10 @@ static void extended_state_keeps_what_is_set(void **state)
 static void extended_state_of_any_size_fits_where_it_is_told(void **state)
 {
 	struct guest *guest = guest_of(state);
-	int bytes = cvmm_kvm_vm_check_extension(&guest->vm, KVM_CAP_XSAVE2);
+	int bytes = cvmm_kvm_vm_xsave_bytes(&guest->vm);
 	uint8_t *area;
 
-	if (bytes <= 0)
+	if (cvmm_kvm_vm_check_extension(&guest->vm, KVM_CAP_XSAVE2) <= 0)
 		SKIP("this KVM has no extended state of other sizes");
 	assert_true((size_t)bytes >= sizeof(struct kvm_xsave));
 	give_cpuid(guest);

@@ -99,6 +99,48 @@ static void the_count_is_told_even_without_room(void **state)
 	assert_int_equal(stats[1].name[0], 0);
 }
 
+static void all_values_of_a_statistic_are_read(void **state)
+{
+	struct cvmm_kvm_stat stats[STATS];
+	struct file file = good_file();
+	uint64_t values[STATS + 1] = { 0 };
+	int fd = memfd_create("stats", MFD_CLOEXEC);
+
+	(void)state;
+	desc_of(&file, 0)->exponent = -9;
+	desc_of(&file, 0)->bucket_size = 1000;
+	assert_true(fd >= 0);
+	assert_int_equal(cvmm_pwrite_full(fd, &file, sizeof(file), 0), 0);
+	assert_int_equal(cvmm_kvm_stats_read(fd, stats, STATS), STATS);
+	assert_int_equal(stats[0].exponent, -9);
+	assert_int_equal(stats[0].bucket_size, 1000);
+	assert_int_equal(cvmm_kvm_stats_read_values(fd, &stats[0], values, 1), 1);
+	assert_int_equal(values[1], 0);
+	assert_int_equal(cvmm_kvm_stats_read_values(fd, &stats[0], values, STATS + 1), 2);
+	assert_int_equal(values[0], 11);
+	assert_int_equal(values[1], 22);
+	assert_int_equal(values[2], 0);
+	close(fd);
+	assert_int_equal(cvmm_kvm_stats_read_values(-1, &stats[0], values, 1), -EBADF);
+}
+
+static void values_that_go_on_behind_the_file_are_refused(void **state)
+{
+	struct cvmm_kvm_stat stats[STATS];
+	struct file file = good_file();
+	uint64_t values[STATS + 1];
+	int fd = memfd_create("stats", MFD_CLOEXEC);
+
+	(void)state;
+	desc_of(&file, 1)->size = UINT16_MAX;
+	assert_true(fd >= 0);
+	assert_int_equal(cvmm_pwrite_full(fd, &file, sizeof(file), 0), 0);
+	assert_int_equal(cvmm_kvm_stats_read(fd, stats, STATS), STATS);
+	assert_int_equal(cvmm_kvm_stats_read_values(fd, &stats[1], values, 1), 1);
+	assert_int_equal(cvmm_kvm_stats_read_values(fd, &stats[1], values, STATS), -EPROTO);
+	close(fd);
+}
+
 static void a_file_cut_at_any_byte_is_refused(void **state)
 {
 	struct file file = good_file();
@@ -209,6 +251,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(statistics_are_read_with_names_and_values),
 		cmocka_unit_test(the_count_is_told_even_without_room),
+		cmocka_unit_test(all_values_of_a_statistic_are_read),
+		cmocka_unit_test(values_that_go_on_behind_the_file_are_refused),
 		cmocka_unit_test(a_file_cut_at_any_byte_is_refused),
 		cmocka_unit_test(huge_counts_and_offsets_are_refused),
 		cmocka_unit_test(a_value_outside_the_file_is_refused),

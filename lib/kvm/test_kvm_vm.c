@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /* The memory of a machine: dirty logs and rings, coalesced stores, slots of newer kinds. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -366,6 +367,45 @@ static void a_guest_memfd_backs_a_slot(void **state)
 	guest_stop(&guest);
 }
 
+/* The kernel leaves that to us. */
+static void guest_memory_is_closed_in_programs_we_start(void **state)
+{
+	struct guest guest;
+	int fd;
+
+	(void)state;
+	guest_make_vm(&guest);
+	fd = cvmm_kvm_vm_create_guest_memfd(&guest.vm, PAGE, 0);
+	SKIP_IF_LACKING(fd, "guest memory in a file");
+	assert_true(fd >= 0);
+	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	close(fd);
+	guest_stop(&guest);
+}
+
+static void guest_memory_that_is_shared_at_first_can_be_mapped(void **state)
+{
+	const uint64_t flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED;
+	struct guest guest;
+	uint8_t *host;
+	int fd;
+
+	(void)state;
+	guest_make_vm(&guest);
+	if (((uint64_t)cvmm_kvm_vm_check_extension(&guest.vm, KVM_CAP_GUEST_MEMFD_FLAGS) & flags) !=
+	    flags)
+		SKIP("guest memory in a file cannot be mapped with this KVM");
+	fd = cvmm_kvm_vm_create_guest_memfd(&guest.vm, PAGE, flags);
+	assert_true(fd >= 0);
+	host = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(host, MAP_FAILED);
+	assert_int_equal(host[0], 0);
+	host[PAGE - 1] = 1;
+	munmap(host, PAGE);
+	close(fd);
+	guest_stop(&guest);
+}
+
 static void memory_attributes_want_whole_pages(void **state)
 {
 	const uint64_t is_private = UINT64_C(1) << 3;
@@ -442,6 +482,8 @@ int main(void)
 		cmocka_unit_test(coalesced_stores_to_ports_wait_in_the_ring),
 		cmocka_unit_test(the_second_form_of_a_slot_maps_memory_too),
 		cmocka_unit_test(a_guest_memfd_backs_a_slot),
+		cmocka_unit_test(guest_memory_is_closed_in_programs_we_start),
+		cmocka_unit_test(guest_memory_that_is_shared_at_first_can_be_mapped),
 		cmocka_unit_test(memory_attributes_want_whole_pages),
 		cmocka_unit_test(memory_may_be_faulted_in_before),
 		cmocka_unit_test(memory_that_is_not_there_is_a_memory_fault),
