@@ -5,8 +5,8 @@
 # that is removed afterwards, and ends with its return, fail or skip.
 
 # The machine is emulated, and may be shared: these only keep a test from hanging.
-VM_DEADLINE_S=100
-TEST_DEADLINE_S=240
+VM_DEADLINE_S=180
+TEST_DEADLINE_S=400
 REFUSAL_DEADLINE_S=30
 
 KERNEL_VERSION=${VERSIONS[0]}

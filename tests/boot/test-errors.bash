@@ -158,7 +158,7 @@ test_kvm_is_no_kvm() {
 }
 
 test_kvm_is_missing() {
-	in_private_mounts 'mkdir d; touch d/null; mount --bind /dev/null d/null; mount --rbind d /dev'
+	in_private_mounts 'mkdir -p d/shm; touch d/null; mount --bind /dev/null d/null; mount --bind /dev/shm d/shm; mount --rbind d /dev'
 	refuse '/dev/kvm' -- true
 }
 
