@@ -73,6 +73,7 @@ static void vm_init(struct vm *vm)
 	c.loop = vm->loop;
 	c.interrupt_ctx = vm;
 	assert_int_equal(cvmm_virtio_mmio_create(&c, &vm->mmio, NULL), 0);
+	cvmm_loop_disown(vm->loop); /* calls wait for its thread from now on */
 	assert_int_equal(pthread_create(&vm->thread, NULL, run_loop, vm), 0);
 }
 

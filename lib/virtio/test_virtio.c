@@ -1046,6 +1046,7 @@ static void two_vcpus_and_the_loop_share_the_registers(void **state)
 
 	(void)state;
 	machine_init(&m);
+	cvmm_loop_disown(m.loop); /* calls wait for its thread from now on */
 	assert_int_equal(pthread_create(&loop, NULL, run_loop, &m), 0);
 	assert_int_equal(pthread_create(&other, NULL, busy_vcpu, &m), 0);
 	for (int i = 0; i < VCPU_ROUNDS; i++) {
