@@ -57,7 +57,10 @@ struct cvmm_kvm_device {
 #define CVMM_KVM_VCPU_NONE ((struct cvmm_kvm_vcpu){ -1, NULL, 0 })
 #define CVMM_KVM_DEVICE_NONE ((struct cvmm_kvm_device){ -1 })
 
-/* Any ioctl on any descriptor. Return: what the ioctl returned, or negative errno. */
+/*
+ * Any ioctl on any descriptor, again after a signal; KVM_RUN alone returns -EINTR. Return: what the
+ * ioctl returned, or negative errno.
+ */
 CVMM_API int cvmm_kvm_ioctl(int fd, unsigned long request, void *arg);
 
 /* ---- the system ------------------------------------------------------------------------------ */
@@ -473,7 +476,7 @@ struct cvmm_kvm_coalesced_store {
  *        cvmm_kvm_vcpu_coalesced_ring()
  *
  * Return: how many were put into @stores; -EPROTO if the ring's indices, or the length of its
- * oldest store, make no sense.
+ * oldest store, make no sense. Context: one thread at a time for each machine, which has one ring.
  */
 CVMM_API int cvmm_kvm_coalesced_drain(struct kvm_coalesced_mmio_ring *ring,
 				      struct cvmm_kvm_coalesced_store *stores, size_t max);
@@ -509,7 +512,12 @@ struct cvmm_kvm_dirty_page {
 	uint64_t page;
 };
 
-/* Take dirtied pages and mark them as taken. Return: how many, at most @max. */
+/*
+ * Take dirtied pages, oldest first, and mark them as taken; a page may come more than once. Slots
+ * and pages are as the kernel says: hold them against your own before use.
+ * Return: how many, at most @max. Context: one thread at a time for each ring; others may run the
+ * virtual CPU meanwhile.
+ */
 CVMM_API size_t cvmm_kvm_dirty_ring_collect(struct cvmm_kvm_dirty_ring *ring,
 					    struct cvmm_kvm_dirty_page *pages, size_t max);
 
