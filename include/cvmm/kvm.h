@@ -418,6 +418,7 @@ CVMM_API int cvmm_kvm_vcpu_set_fpu(const struct cvmm_kvm_vcpu *vcpu, const struc
 CVMM_API int cvmm_kvm_vcpu_get_mp_state(const struct cvmm_kvm_vcpu *vcpu, uint32_t *ret_state);
 CVMM_API int cvmm_kvm_vcpu_set_mp_state(const struct cvmm_kvm_vcpu *vcpu, uint32_t state);
 #ifdef __KVM_HAVE_VCPU_EVENTS /* x86 and arm64 */
+/* KVM API 4.31, 4.32: what is pending, e.g. exceptions and NMIs. */
 CVMM_API int cvmm_kvm_vcpu_get_events(const struct cvmm_kvm_vcpu *vcpu,
 				      struct kvm_vcpu_events *ret_events);
 CVMM_API int cvmm_kvm_vcpu_set_events(const struct cvmm_kvm_vcpu *vcpu,
@@ -581,6 +582,10 @@ CVMM_API int cvmm_kvm_stats_read_values(int stats_fd, const struct cvmm_kvm_stat
 #if defined(__x86_64__)
 /* ---- x86 ------------------------------------------------------------------------------------- */
 
+#define CVMM_KVM_CPUID_MAX 256U	    /* KVM_MAX_CPUID_ENTRIES, asm/kvm_host.h: no call takes more */
+#define CVMM_KVM_MSRS_MAX 255U	    /* below MAX_IO_MSRS, arch/x86/kvm/x86.c: likewise */
+#define CVMM_KVM_MSR_LIST_MAX 4096U /* ours; KVM has some hundreds */
+
 /*
  * Lists of CPUID entries, MSRs and MSR indices are the kernel's structs with a flexible array at
  * their end. The caller sets the count to its room; -E2BIG means that more is needed.
@@ -588,13 +593,11 @@ CVMM_API int cvmm_kvm_stats_read_values(int stats_fd, const struct cvmm_kvm_stat
  * Those below are zeroed, with room for, and their count set to, @count entries. Return: 0; -E2BIG
  * for more than the limit, -ENOMEM. Owner: the caller, who frees it by free().
  */
-#define CVMM_KVM_CPUID_MAX 256U	    /* KVM_MAX_CPUID_ENTRIES, asm/kvm_host.h: no call takes more */
-#define CVMM_KVM_MSRS_MAX 255U	    /* below MAX_IO_MSRS, arch/x86/kvm/x86.c: likewise */
-#define CVMM_KVM_MSR_LIST_MAX 4096U /* ours; KVM has some hundreds */
 CVMM_API int cvmm_kvm_cpuid_new(uint32_t count, struct kvm_cpuid2 **ret_cpuid);
 CVMM_API int cvmm_kvm_msrs_new(uint32_t count, struct kvm_msrs **ret_msrs);
 CVMM_API int cvmm_kvm_msr_list_new(uint32_t count, struct kvm_msr_list **ret_list);
 
+/* KVM API 4.46, 4.88, 4.3 and on: what this KVM can give to a guest. */
 CVMM_API int cvmm_kvm_get_supported_cpuid(const struct cvmm_kvm *kvm, struct kvm_cpuid2 *cpuid);
 CVMM_API int cvmm_kvm_get_emulated_cpuid(const struct cvmm_kvm *kvm, struct kvm_cpuid2 *cpuid);
 CVMM_API int cvmm_kvm_get_msr_index_list(const struct cvmm_kvm *kvm, struct kvm_msr_list *list);
