@@ -404,7 +404,8 @@ static int open_file(struct run *r, const char *path, const char *what, int *ret
 {
 	struct stat st;
 
-	*ret_fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* Not blocking: where a FIFO lies it is an error, not a wait for its writer. */
+	*ret_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (*ret_fd < 0)
 		return cvmm_fail(&r->error, -errno, "cannot open the %s %s: %s", what, path,
 				 strerror(errno));
@@ -450,10 +451,12 @@ static int add_disk(struct run *r, const char *path, bool read_only, bool is_roo
 	struct cvmm_blk_config config = { .path = path, .log = &r->log, .read_only = read_only };
 	int fd, ret;
 
-	fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	/* As in open_file(); the flag itself is not for the image's I/O. */
+	fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return cvmm_fail(&r->error, -errno, "cannot open the disk %s%s: %s", path,
 				 read_only ? "" : " for writing", strerror(errno));
+	(void)cvmm_set_nonblock(fd, false);
 	config.fd = fd;
 	ret = is_root ? cvmm_initramfs_sniff_image(fd, &r->root_type, &r->error) : 0;
 	if (ret)
