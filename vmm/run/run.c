@@ -15,9 +15,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>
@@ -45,11 +47,14 @@
 #define KERNEL_LOG_BYTES 8192
 #define KERNEL_LOG_LINES_SHOWN 12
 #define CMDLINE_CAPACITY 4096
+#define STDERR_WAIT_MS 20
+#define STDERR_BYTES_MAX 256 /* a pipe or terminal that is ready has room for them */
 
 /* The end of what the guest's kernel said, for the case that it fails. */
 struct kernel_log {
 	pthread_mutex_t lock;
 	bool copy_to_stderr;
+	atomic_bool is_over; /* copying ends, even in the midst of a wait for the reader */
 	uint64_t total;
 	char bytes[KERNEL_LOG_BYTES];
 };
@@ -96,10 +101,35 @@ static void print_message(struct run *r, const char *message)
 	fprintf(stderr, "cvmm: %s%s\n", message, r->terminal.fd >= 0 ? "\r" : "");
 }
 
+/* Whether standard error, or a failure of it, is ready; else a reader that is stuck would hold us up. */
+static bool can_write_stderr(int timeout_ms)
+{
+	struct pollfd p = { .fd = 2, .events = POLLOUT };
+
+	return poll(&p, 1, timeout_ms) > 0;
+}
+
+/* Where nobody takes it a line is dropped: the loop and the virtual CPUs must go on. */
 static void write_log(void *ctx, enum cvmm_log_level level, const char *message)
 {
 	(void)level;
-	print_message(ctx, message);
+	if (can_write_stderr(0))
+		print_message(ctx, message);
+}
+
+/* On a virtual CPU's thread, in which no signal ends a write(): so it waits in small steps. */
+static void copy_to_stderr(struct kernel_log *log, const char *bytes, size_t len)
+{
+	while (len && !atomic_load(&log->is_over)) {
+		ssize_t n = 0;
+
+		if (can_write_stderr(STDERR_WAIT_MS))
+			n = write(2, bytes, len < STDERR_BYTES_MAX ? len : STDERR_BYTES_MAX);
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return;
+		bytes += n > 0 ? n : 0;
+		len -= n > 0 ? (size_t)n : 0;
+	}
 }
 
 static void on_serial_output(void *ctx, const void *bytes, size_t len)
@@ -113,7 +143,7 @@ static void on_serial_output(void *ctx, const void *bytes, size_t len)
 		log->bytes[log->total++ % KERNEL_LOG_BYTES] = text[i];
 	pthread_mutex_unlock(&log->lock);
 	if (log->copy_to_stderr)
-		(void)!write(2, bytes, len);
+		copy_to_stderr(log, bytes, len);
 }
 
 /* Where the interesting part of @text begins: at the panic, else a few lines before the end. */
@@ -717,6 +747,7 @@ static int run(struct run *r)
 /* In reverse; everything may be missing. */
 static void tear_down(struct run *r)
 {
+	atomic_store(&r->kernel_log.is_over, true);
 	cvmm_machine_destroy(r->machine);
 	cvmm_terminal_give_back(&r->terminal);
 	cvmm_console_destroy(r->console);
