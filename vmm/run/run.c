@@ -83,7 +83,7 @@ struct run {
 	int control[2]; /* ours, the console's */
 	int stdio[3];	/* non-blocking where that is possible */
 	unsigned int tty_mask;
-	sigset_t old_signals;
+	sigset_t watched_signals, old_signals;
 
 	bool command_started;
 	bool ended;		/* the command's end is known; output may still wait */
@@ -343,9 +343,24 @@ static int watch_signals(struct run *r)
 	r->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (r->signal_fd < 0)
 		return cvmm_fail(&r->error, -errno, "cannot watch signals: %s", strerror(errno));
+	r->watched_signals = set;
 	sigaddset(&set, SIGPIPE); /* a broken pipe is an errno here */
 	pthread_sigmask(SIG_BLOCK, &set, &r->old_signals);
 	return 0;
+}
+
+/* What came too late for the run is forgotten. From now on a signal ends us, even in a wait for a reader. */
+static void unwatch_signals(struct run *r)
+{
+	const struct timespec at_once = { 0 };
+
+	if (r->signal_fd < 0)
+		return;
+	cvmm_close_fd(&r->signal_fd);
+	while (sigtimedwait(&r->watched_signals, NULL, &at_once) > 0)
+		;
+	sigaddset(&r->old_signals, SIGPIPE);
+	pthread_sigmask(SIG_SETMASK, &r->old_signals, NULL);
 }
 
 /* ---- streams ----------------------------------------------------------------------------------- */
@@ -765,7 +780,7 @@ static void tear_down(struct run *r)
 	free(r->modules_dir);
 	cvmm_close_fd(&r->kernel_fd);
 	cvmm_close_fd(&r->initrd_fd);
-	cvmm_close_fd(&r->signal_fd);
+	unwatch_signals(r);
 	cvmm_close_fd(&r->control[0]);
 	cvmm_close_fd(&r->control[1]);
 	for (int i = 0; i < 3; i++)
