@@ -380,6 +380,11 @@ bool cvmm_console_output_idle(struct cvmm_console *console, unsigned int port)
 	return port >= console->port_count || console_transmit(&console->ports[port]);
 }
 
+int cvmm_console_output_error(const struct cvmm_console *console, unsigned int port)
+{
+	return port < console->port_count ? console->ports[port].out_error : 0;
+}
+
 uint64_t cvmm_console_input_bytes(const struct cvmm_console *console, unsigned int port)
 {
 	return port < console->port_count ? console->ports[port].in_bytes : 0;

@@ -65,6 +65,7 @@ enum console_pending {
  * struct console_port - a port
  * @in_ended: in_fd is used up; stays so when the device starts again
  * @out_failed: out_fd is of no use any more; stays so too
+ * @out_error: why, a negative errno
  * @guest_ready: the guest made its side of the port
  * @guest_open: the guest has the port open
  * @pending: enum console_pending, what to tell the guest
@@ -93,6 +94,7 @@ struct console_port {
 	bool out_watched;
 	bool in_ended;
 	bool out_failed;
+	int out_error;
 
 	bool guest_ready;
 	bool guest_open;

@@ -43,10 +43,11 @@ static bool discards_output(const struct console_port *port)
 
 static void fail_output(struct console_port *port, int error)
 {
-	cvmm_log(port->console->log, CVMM_LOG_WARN,
+	cvmm_log(port->console->log, error == -EPIPE ? CVMM_LOG_WARN : CVMM_LOG_ERROR,
 		 "console: port %u: the output failed (%s); the rest is dropped", port->index,
 		 strerror(-error));
 	port->out_failed = true;
+	port->out_error = error;
 }
 
 void console_keep(struct console_port *port, const struct iovec *iov, size_t count)

@@ -149,6 +149,16 @@ CVMM_API int cvmm_console_resize(struct cvmm_console *console, unsigned int port
 CVMM_API bool cvmm_console_output_idle(struct cvmm_console *console, unsigned int port);
 
 /**
+ * cvmm_console_output_error() - what a port's out_fd failed with
+ * @port: index of the port
+ *
+ * After CVMM_CONSOLE_OUTPUT_FAILED: -EPIPE where the reader went away, -ENOSPC on a full disk.
+ *
+ * Return: negative errno; 0 if it did not fail, or no such port. Context: owner of the loop.
+ */
+CVMM_API int cvmm_console_output_error(const struct cvmm_console *console, unsigned int port);
+
+/**
  * cvmm_console_input_bytes() - how many bytes of in_fd a port has given to the guest
  * @port: index of the port
  *

@@ -87,6 +87,7 @@ struct run {
 
 	bool command_started;
 	bool ended;		/* the command's end is known; output may still wait */
+	bool output_lost;	/* and the command may not have noticed */
 	bool kernel_log_wanted; /* the end is one that the kernel's messages explain */
 	int signal_received;
 	int status;
@@ -369,10 +370,16 @@ static void on_port_event(void *ctx, unsigned int port, enum cvmm_console_event 
 {
 	struct run *r = ctx;
 
-	if (event == CVMM_CONSOLE_INPUT_ENDED && port == CVMM_GUEST_PORT_STDIN)
+	if (event == CVMM_CONSOLE_INPUT_ENDED && port == CVMM_GUEST_PORT_STDIN) {
 		cvmm_session_input_end(r->session, cvmm_console_input_bytes(r->console, port));
-	else if (event == CVMM_CONSOLE_OUTPUT_FAILED && port >= CVMM_GUEST_PORT_STDOUT)
+	} else if (event == CVMM_CONSOLE_OUTPUT_FAILED && port >= CVMM_GUEST_PORT_STDOUT) {
+		int error = cvmm_console_output_error(r->console, port);
+
+		/* A reader that has enough is no failure; a full disk is one. */
+		if (error != -EPIPE && error != -ECONNRESET)
+			r->output_lost = true;
 		cvmm_session_output_gone(r->session, port);
+	}
 	if (event == CVMM_CONSOLE_OUTPUT_IDLE || event == CVMM_CONSOLE_OUTPUT_FAILED)
 		stop_if_output_is_written(r);
 }
@@ -813,7 +820,7 @@ int cvmm_run_main(char **argv)
 	r.log = (struct cvmm_log){ write_log, &r,
 				   r.options.verbosity == CVMM_RUN_QUIET ? CVMM_LOG_ERROR
 									 : CVMM_LOG_WARN };
-	if (run(&r))
+	if (run(&r) || (r.output_lost && !r.status))
 		r.status = STATUS_FAILED;
 	tear_down(&r);
 	if (r.kernel_log_wanted && r.options.verbosity != CVMM_RUN_VERBOSE)
