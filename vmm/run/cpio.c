@@ -271,7 +271,7 @@ static void add_tree_level(struct cvmm_cpio *cpio, int dir_fd, const char *prefi
 			close(dir_fd);
 		return;
 	}
-	while (!cpio->error.code && (d = readdir(dir))) {
+	for (errno = 0; !cpio->error.code && (d = readdir(dir)); errno = 0) {
 		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
 			continue;
 		if (snprintf(path, sizeof(path), "%s%s%s", prefix, *prefix ? "/" : "", d->d_name) >=
@@ -281,6 +281,9 @@ static void add_tree_level(struct cvmm_cpio *cpio, int dir_fd, const char *prefi
 		}
 		add_tree_entry(cpio, dirfd(dir), path, d->d_name, depth);
 	}
+	/* After the last entry, or an error that is latched already, this does nothing. */
+	if (errno)
+		latch(cpio, -errno, "cannot read the directory %s: %s", prefix, strerror(errno));
 	closedir(dir);
 }
 
