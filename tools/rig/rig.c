@@ -60,6 +60,7 @@ struct rig {
 
 	bool booted, ended, must_retry;
 	uint64_t wanted_bytes[3]; /* of output, once the command has ended */
+	bool output_over[3];	  /* nothing more comes, or nobody takes it */
 	int signal_received;
 	int status;
 	struct cvmm_error error;
@@ -76,12 +77,17 @@ static void fail_now(struct rig *r, int status, const char *message)
 
 /* ---- streams ----------------------------------------------------------------------------------- */
 
+static bool is_written(const struct rig *r, unsigned int stream)
+{
+	return !r->pumps[stream] || r->output_over[stream] ||
+	       cvmm_pump_total(r->pumps[stream]) >= r->wanted_bytes[stream];
+}
+
 static void stop_if_output_is_written(void *ctx)
 {
 	struct rig *r = ctx;
 
-	if (r->ended && (!r->pumps[1] || cvmm_pump_total(r->pumps[1]) >= r->wanted_bytes[1]) &&
-	    (!r->pumps[2] || cvmm_pump_total(r->pumps[2]) >= r->wanted_bytes[2]))
+	if (r->ended && is_written(r, 1) && is_written(r, 2))
 		cvmm_loop_stop(r->loop);
 }
 
@@ -97,7 +103,7 @@ static void output_end(struct rig *r, unsigned int stream, enum cvmm_pump_end en
 {
 	if (end == CVMM_PUMP_DESTINATION_GONE)
 		cvmm_session_output_gone(r->session, CVMM_GUEST_PORT_STDIN + stream);
-	r->wanted_bytes[stream] = 0;
+	r->output_over[stream] = true;
 	stop_if_output_is_written(r);
 }
 
@@ -458,6 +464,7 @@ static int try_once(struct rig *r)
 	int ret;
 
 	r->ended = r->booted = r->must_retry = false;
+	memset(r->output_over, 0, sizeof(r->output_over));
 	r->error.code = 0;
 	ret = start_qemu(r);
 	if (!ret)
