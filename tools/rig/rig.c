@@ -424,10 +424,21 @@ static int watch_signals(struct rig *r)
 	return r->signal_fd < 0 ? -errno : 0;
 }
 
+/* Else the signal descriptor would take a closed stream's number, and be read as it. */
+static int open_closed_streams(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_WRONLY : O_RDONLY) != fd)
+			return -EBADF;
+	return 0;
+}
+
 static int open_all(struct rig *r)
 {
-	int ret = watch_signals(r);
+	int ret = open_closed_streams();
 
+	if (!ret)
+		ret = watch_signals(r);
 	for (int i = 0; !ret && i < 3; i++)
 		ret = cvmm_reopen_nonblock(i, i ? O_WRONLY : O_RDONLY, &r->stdio[i]);
 	r->log_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
