@@ -573,7 +573,15 @@ static void output_gone(struct session *s, uint32_t port)
 {
 	struct stream *t = port == CVMM_GUEST_PORT_STDOUT ? &s->out : &s->err;
 
-	/* The writer in the guest must see it too: a broken pipe, as outside. */
+	/* The writer in the guest must see it too: a broken pipe, as outside, or a hung-up terminal. */
+	if (t->src >= 0 && t->src == s->pty) {
+		end_source(s, &s->in);
+		drop_destination(s, &s->in);
+		s->in.start = s->in.end;
+		close(s->pty);
+		s->pty = -1;
+		t->src = -1;
+	}
 	end_source(s, t);
 	t->total_bytes += t->end - t->start;
 	t->start = t->end;
