@@ -278,8 +278,10 @@ static __attribute__((noreturn)) void exec_qemu(struct rig *r, const int theirs[
 	add_arg(argv, &n, "-append");
 	add_arg(argv, &n, "console=ttyS0 %s panic=-1 rdinit=" CVMM_GUEST_INIT_PATH,
 		r->verbose ? "" : "quiet");
+	add_arg(argv, &n, "-chardev");
+	add_arg(argv, &n, r->verbose ? "file,id=log,path=/dev/stderr,append=on" : "null,id=log");
 	add_arg(argv, &n, "-serial");
-	add_arg(argv, &n, r->verbose ? "file:/dev/stderr" : "null");
+	add_arg(argv, &n, "chardev:log");
 	add_arg(argv, &n, "-fsdev");
 	add_arg(argv, &n, "local,id=host,path=/,security_model=none,multidevs=remap");
 	add_arg(argv, &n, "-device");
@@ -536,7 +538,8 @@ int main(int argc, char **argv)
 {
 	struct rig r = {
 		.memory = "2048",
-		.cpus = "2",
+		/* With two, QEMU's nested SVM now and then lets a second-level guest triple-fault. */
+		.cpus = "1",
 		.initramfs_fd = -1,
 		.signal_fd = -1,
 		.log_fd = -1,

@@ -263,8 +263,8 @@ static void on_stopped(void *ctx, enum cvmm_machine_stop reason, const char *mes
 	struct run *r = ctx;
 
 	if (r->ended) {
-		/* Nobody can drain what is in the rings of a machine that is gone. */
-		cvmm_loop_stop(r->loop);
+		/* Its rings are still in memory: what waits in them is written out first. */
+		stop_if_output_is_written(r);
 		return;
 	}
 	r->kernel_log_wanted = reason != CVMM_MACHINE_POWERED_OFF;

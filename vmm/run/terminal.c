@@ -95,7 +95,7 @@ int cvmm_terminal_take(int fd, struct cvmm_terminal *ret_terminal, struct cvmm_e
 				 strerror(-ret));
 	raw = saved;
 	cfmakeraw(&raw);
-	if (tcsetattr(fd, TCSADRAIN, &raw)) {
+	if (tcsetattr(fd, TCSANOW, &raw)) {
 		ret = cvmm_fail(err, -errno, "cannot make the terminal raw: %s", strerror(errno));
 		cvmm_terminal_give_back(&t);
 		return ret;
