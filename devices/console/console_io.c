@@ -43,7 +43,8 @@ static bool discards_output(const struct console_port *port)
 
 static void fail_output(struct console_port *port, int error)
 {
-	cvmm_log(port->console->log, error == -EPIPE ? CVMM_LOG_WARN : CVMM_LOG_ERROR,
+	/* A reader that has enough is how pipes end: `yes | head` is no reason for a warning. */
+	cvmm_log(port->console->log, error == -EPIPE ? CVMM_LOG_INFO : CVMM_LOG_ERROR,
 		 "console: port %u: the output failed (%s); the rest is dropped", port->index,
 		 strerror(-error));
 	port->out_failed = true;
