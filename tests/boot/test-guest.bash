@@ -44,9 +44,12 @@ test_memory_is_256M_by_default() {
 	[ "$kb" -gt 180000 ] && [ "$kb" -le 262144 ] || fail "MemTotal is $kb kB"
 }
 
+# The machine has no PCI, which a PC kernel reports as an error whatever it was told; all else counts.
 test_kernel_says_nothing_bad() {
+	local bad
 	facts_boot
-	is_fact dmesg ""
+	bad=$(fact dmesg | grep -vF 'PCI: Fatal: No config space access function found')
+	[ -z "$bad" ] || fail "the kernel said: $bad"
 }
 
 test_timing_table() {
