@@ -275,5 +275,7 @@ void console_control_receive(struct cvmm_console *console)
 	}
 	console_notify(console, CONSOLE_QUEUE_CONTROL_TX);
 	console->control_again = !done;
+	if (!done)
+		console_run_again(console);
 	console_control_flush(console);
 }

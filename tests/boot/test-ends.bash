@@ -96,8 +96,9 @@ test_guest_reboots() {
 }
 
 test_guest_asks_its_init_to_power_off() {
-	vm 125 -- sh -c 'poweroff; sleep 100'
+	vm 125 -- sh -c 'head -c 300000 /dev/zero; echo last; poweroff; sleep 100'
 	has err 'powered off'
+	[ "$(wc -c <out)" = 300005 ] || fail "$(wc -c <out) bytes of output, not 300005"
 }
 
 test_guest_panics() {

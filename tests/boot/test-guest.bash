@@ -87,8 +87,6 @@ needs_vmlinux() { # VERSION
 
 test_every_kernel_boots_as_elf_through_linux64() { # VERSION
 	needs_vmlinux "$1"
-	# A known defect, not explained yet: some of these boots end in a panic of the guest's kernel.
-	case $1 in 6.12.*) skip "6.12 as ELF through linux64 panics in some runs" ;; esac
 	vm 0 --protocol linux64 --kernel "$T/kernels/$1/boot/vmlinux-$1" -- uname -r
 	is_text out "$1"
 	is_empty err

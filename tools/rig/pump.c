@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "pump.h"
@@ -18,6 +19,21 @@ struct cvmm_pump {
 	void *ctx;
 	char buffer[BUFFER_BYTES];
 };
+
+/* A socket that was inherited may block: its flag is shared with others, and stays as it is. */
+static ssize_t read_some(int fd, void *buf, size_t len)
+{
+	ssize_t n = recv(fd, buf, len, MSG_DONTWAIT);
+
+	return n < 0 && errno == ENOTSOCK ? read(fd, buf, len) : n;
+}
+
+static ssize_t write_some(int fd, const void *buf, size_t len)
+{
+	ssize_t n = send(fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	return n < 0 && errno == ENOTSOCK ? write(fd, buf, len) : n;
+}
 
 /* Waits for whichever side can go on. */
 static void update(struct cvmm_pump *p)
@@ -40,7 +56,7 @@ static void on_readable(void *ctx, int fd, unsigned int events)
 	(void)events;
 	if (p->start != p->end || p->source_ended)
 		return;
-	n = read(fd, p->buffer, sizeof(p->buffer));
+	n = read_some(fd, p->buffer, sizeof(p->buffer));
 	if (n > 0) {
 		p->start = 0;
 		p->end = (size_t)n;
@@ -58,7 +74,7 @@ static void on_writable(void *ctx, int fd, unsigned int events)
 	(void)events;
 	if (p->start == p->end || p->over)
 		return;
-	n = write(fd, p->buffer + p->start, p->end - p->start);
+	n = write_some(fd, p->buffer + p->start, p->end - p->start);
 	if (n >= 0) {
 		p->start += (size_t)n;
 		p->total += (uint64_t)n;

@@ -49,6 +49,7 @@
 #define PORT_WAIT_MS 10000
 #define ROOT_WAIT_MS 10000
 #define RETRY_MS 1
+#define MOUNTS_STEP_BYTES 65536
 #define MODULE_INIT_COMPRESSED_FILE 4 /* linux/module.h */
 #define NEW_ROOT CVMM_GUEST_DIR "/root"
 
@@ -84,6 +85,7 @@ struct session {
 	int pty; /* master, or -1 */
 	pid_t command;
 	bool command_ended;
+	int reboot_how; /* 0, or how the guest wants to end before its command did */
 	uint32_t status;
 	struct stream in, out, err;
 	uint64_t input_total; /* bytes of standard input, once the host has said so */
@@ -654,6 +656,15 @@ static void reap(struct session *s)
 	}
 }
 
+/* What the command wrote before is relayed first, as if it had ended by itself. */
+static void end_guest(struct session *s, int how)
+{
+	if (s->reboot_how)
+		return;
+	s->reboot_how = how;
+	kill(-1, SIGKILL);
+}
+
 static void handle_signals(struct session *s)
 {
 	struct signalfd_siginfo info;
@@ -665,12 +676,10 @@ static void handle_signals(struct session *s)
 			break;
 		case SIGUSR1: /* busybox halt */
 		case SIGUSR2: /* busybox poweroff */
-			sync();
-			reboot(RB_POWER_OFF);
+			end_guest(s, RB_POWER_OFF);
 			break;
 		default: /* SIGTERM: busybox reboot; SIGINT: Ctrl-Alt-Del */
-			sync();
-			reboot(RB_AUTOBOOT);
+			end_guest(s, RB_AUTOBOOT);
 			break;
 		}
 	}
@@ -692,32 +701,70 @@ static int watch_signals(void)
 	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
-/* Deepest mounts first; what cannot be unmounted is made read-only, which flushes it too. */
+/* Return: the text of all mounts, which the kernel gives a page at a time, or NULL. */
+static char *read_mounts(void)
+{
+	int fd = open("/proc/self/mounts", O_RDONLY | O_CLOEXEC);
+	size_t len = 0;
+	char *text = NULL;
+	ssize_t n = fd < 0 ? -1 : 1;
+
+	while (n > 0) {
+		char *grown = realloc(text, len + MOUNTS_STEP_BYTES + 1);
+
+		n = grown ? read(fd, grown + len, MOUNTS_STEP_BYTES) : -1;
+		text = grown ? grown : text;
+		len += n > 0 ? (size_t)n : 0;
+	}
+	if (fd >= 0)
+		close(fd);
+	if (text)
+		text[len] = 0;
+	return text;
+}
+
+/* In place: a space in a path is written \040, and so on. */
+static void decode_octal(char *path)
+{
+	char *to = path;
+
+	for (const char *from = path; *from; to++) {
+		bool coded = from[0] == '\\' && from[1] && from[2] && from[3];
+
+		*to = coded ? (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'))
+			    : *from;
+		from += coded ? 4 : 1;
+	}
+	*to = 0;
+}
+
+/* Latest mounts first; what cannot be unmounted is made read-only, which flushes it too. */
 static void unmount_all(void)
 {
-	static char text[65536];
-	char *points[256];
-	size_t count = 0;
-	int fd = open("/proc/self/mounts", O_RDONLY | O_CLOEXEC);
-	ssize_t len = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+	char *text = read_mounts();
 
 	sync();
-	if (len <= 0)
-		return;
-	close(fd);
-	text[len] = 0;
-	for (char *line = strtok(text, "\n"); line && count < 256; line = strtok(NULL, "\n")) {
-		char *point = strchr(line, ' ');
-		char *end = point ? strchr(point + 1, ' ') : NULL;
+	while (text && *text) {
+		char *newline = strrchr(text, '\n');
+		char *line, *point, *end;
 
-		if (!end || strncmp(line, "/dev/", 5) != 0)
-			continue;
-		*end = 0;
-		points[count++] = point + 1;
+		if (newline)
+			*newline = 0;
+		line = strrchr(text, '\n');
+		line = line ? line + 1 : text;
+		point = strchr(line, ' ');
+		end = point ? strchr(point + 1, ' ') : NULL;
+		if (end && strncmp(line, "/dev/", 5) == 0) {
+			*end = 0;
+			decode_octal(++point);
+			if (umount(point))
+				mount(NULL, point, NULL, MS_REMOUNT | MS_RDONLY, NULL);
+		}
+		if (line == text)
+			break;
+		line[0] = 0;
 	}
-	while (count-- > 0)
-		if (umount(points[count]))
-			mount(NULL, points[count], NULL, MS_REMOUNT | MS_RDONLY, NULL);
+	free(text);
 }
 
 static bool stream_done(const struct stream *t)
@@ -820,6 +867,8 @@ int main(void)
 	start_command(&s);
 	relay(&s);
 	unmount_all();
+	if (s.reboot_how)
+		reboot(s.reboot_how);
 	report_exit(&s);
 	wait_for_the_end();
 }

@@ -21,6 +21,7 @@
 #define ALIGN_BYTES 4
 #define INITIAL_CAPACITY (256U << 10)
 #define TREE_DEPTH_MAX 200
+#define TRAILER "TRAILER!!!" /* the path that ends an archive */
 
 struct entry {
 	const char *path;
@@ -272,9 +273,12 @@ static void add_tree_level(struct cvmm_cpio *cpio, int dir_fd, const char *prefi
 		return;
 	}
 	for (errno = 0; !cpio->error.code && (d = readdir(dir)); errno = 0) {
+		/* A file of that name does not end the archive. */
+		const char *in = !*prefix && strcmp(d->d_name, TRAILER) == 0 ? "." : prefix;
+
 		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
 			continue;
-		if (snprintf(path, sizeof(path), "%s%s%s", prefix, *prefix ? "/" : "", d->d_name) >=
+		if (snprintf(path, sizeof(path), "%s%s%s", in, *in ? "/" : "", d->d_name) >=
 		    (int)sizeof(path)) {
 			latch(cpio, -ENAMETOOLONG, "a path in %s is too long", prefix);
 			break;
@@ -305,7 +309,7 @@ void cvmm_cpio_add_tree(struct cvmm_cpio *cpio, const char *host_dir)
 
 int cvmm_cpio_finish(struct cvmm_cpio *cpio, struct cvmm_error *err)
 {
-	add_entry(cpio, &(struct entry){ .path = "TRAILER!!!" }, NULL);
+	add_entry(cpio, &(struct entry){ .path = TRAILER }, NULL);
 	if (!cpio->error.code)
 		return 0;
 	if (err)

@@ -510,6 +510,7 @@ void doctor_user_namespaces(struct doctor *d)
 int cvmm_doctor_main(char **argv)
 {
 	struct doctor d = DOCTOR_DEFAULTS;
+	const char *busybox;
 
 	if (*argv && (strcmp(*argv, "--help") == 0 || strcmp(*argv, "-h") == 0)) {
 		fputs(help, stdout);
@@ -522,7 +523,7 @@ int cvmm_doctor_main(char **argv)
 	doctor_cpu(&d);
 	doctor_kvm(&d);
 	doctor_kernel(&d);
-	doctor_busybox(&d, cvmm_initramfs_find_busybox());
+	doctor_busybox(&d, cvmm_initramfs_find_busybox(&busybox) ? NULL : busybox);
 	doctor_memory(&d);
 	doctor_cgroup(&d);
 	doctor_limits(&d);

@@ -133,39 +133,43 @@ static int add_modules(struct cvmm_cpio *cpio, struct spec *spec,
 
 /* ---- the root of busybox -------------------------------------------------------------------------- */
 
-/* Whether the file is an ELF program that needs no dynamic loader. */
-static bool is_static(const char *path)
+/* Return: 1 if the file is an ELF program that needs no dynamic loader, 0 if not, or a negative errno. */
+static int is_static(int fd)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	bool result = false;
 	Elf64_Ehdr eh;
+	ssize_t n = cvmm_pread_full(fd, &eh, sizeof(eh), 0);
 
-	if (fd < 0)
-		return false;
-	if (cvmm_pread_full(fd, &eh, sizeof(eh), 0) == sizeof(eh) &&
-	    memcmp(eh.e_ident, ELFMAG, SELFMAG) == 0 && eh.e_phentsize == sizeof(Elf64_Phdr)) {
-		result = eh.e_phnum > 0;
-		for (unsigned int i = 0; i < eh.e_phnum; i++) {
-			Elf64_Phdr ph;
+	if (n < 0)
+		return (int)n;
+	if (n != sizeof(eh) || memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0 ||
+	    eh.e_phentsize != sizeof(Elf64_Phdr))
+		return 0;
+	for (unsigned int i = 0; i < eh.e_phnum; i++) {
+		Elf64_Phdr ph;
 
-			if (cvmm_pread_full(fd, &ph, sizeof(ph), eh.e_phoff + i * sizeof(ph)) !=
-				    sizeof(ph) ||
-			    ph.p_type == PT_INTERP)
-				result = false;
-		}
+		n = cvmm_pread_full(fd, &ph, sizeof(ph), eh.e_phoff + i * sizeof(ph));
+		if (n != sizeof(ph) || ph.p_type == PT_INTERP)
+			return n < 0 ? (int)n : 0;
 	}
-	close(fd);
-	return result;
+	return eh.e_phnum > 0;
 }
 
-const char *cvmm_initramfs_find_busybox(void)
+int cvmm_initramfs_find_busybox(const char **ret_path)
 {
 	static const char *const paths[] = { "/bin/busybox", "/usr/bin/busybox" };
+	int ret = 0;
 
-	for (size_t i = 0; i < CVMM_ARRAY_SIZE(paths); i++)
-		if (is_static(paths[i]))
-			return paths[i];
-	return NULL;
+	for (size_t i = 0; ret <= 0 && i < CVMM_ARRAY_SIZE(paths); i++) {
+		int fd = open(paths[i], O_RDONLY | O_CLOEXEC);
+
+		*ret_path = paths[i];
+		ret = fd < 0 ? -errno : is_static(fd);
+		if (fd >= 0)
+			close(fd);
+		if (ret < 0 && ret != -ENOENT)
+			return ret;
+	}
+	return ret > 0 ? 0 : -ENOENT;
 }
 
 /* What `busybox --list-full` prints, NUL-terminated: one path a line. */
@@ -193,7 +197,9 @@ static int list_applets(const char *busybox, char *ret_text, size_t size, struct
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	ret_text[len > 0 ? len : 0] = 0;
-	return len > 0 ? 0 : cvmm_fail(err, -EIO, "%s --list-full printed nothing", busybox);
+	if (len <= 0 || !WIFEXITED(status) || WEXITSTATUS(status))
+		return cvmm_fail(err, -EIO, "%s --list-full failed", busybox);
+	return 0;
 }
 
 static void add_standard_dirs(struct cvmm_cpio *cpio)
@@ -218,14 +224,16 @@ static int add_busybox_root(struct cvmm_cpio *cpio, struct cvmm_error *err)
 	static const char passwd[] = "root:x:0:0:root:/root:/bin/sh\n";
 	static const char group[] = "root:x:0:\ntty:x:5:\n";
 	static const char hosts[] = "127.0.0.1 localhost cvmm\n::1 localhost\n";
-	const char *busybox = cvmm_initramfs_find_busybox();
 	char applets[APPLET_LIST_BYTES_MAX], *rest = NULL;
-	int ret;
+	const char *busybox;
+	int ret = cvmm_initramfs_find_busybox(&busybox);
 
-	if (!busybox)
-		return cvmm_fail(err, -ENOENT,
+	if (ret == -ENOENT)
+		return cvmm_fail(err, ret,
 				 "no static busybox in /bin: install busybox-static, or give the "
 				 "guest a root with --root DIR or --root IMAGE");
+	if (ret)
+		return cvmm_fail(err, ret, "cannot read %s: %s", busybox, strerror(-ret));
 	ret = list_applets(busybox, applets, sizeof(applets), err);
 	if (ret)
 		return ret;
@@ -283,6 +291,15 @@ int cvmm_initramfs_build(struct cvmm_cpio *cpio, const struct cvmm_initramfs_con
 
 /* ---- disk images ------------------------------------------------------------------------------- */
 
+/* Its boot sector ends like a partition table does. */
+static bool is_fat(int fd)
+{
+	char text[3];
+
+	return (cvmm_pread_full(fd, text, 3, 54) == 3 && memcmp(text, "FAT", 3) == 0) ||
+	       (cvmm_pread_full(fd, text, 3, 82) == 3 && memcmp(text, "FAT", 3) == 0);
+}
+
 int cvmm_initramfs_sniff_image(int fd, const char **ret_type, struct cvmm_error *err)
 {
 	static const struct {
@@ -310,6 +327,10 @@ int cvmm_initramfs_sniff_image(int fd, const char **ret_type, struct cvmm_error 
 	if (cvmm_pread_full(fd, bytes, 4, 0) == 4 && memcmp(bytes, "QFI\xfb", 4) == 0)
 		return cvmm_fail(err, -ENOENT,
 				 "it is a qcow2 image; convert it: qemu-img convert -O raw");
+	if (is_fat(fd))
+		return cvmm_fail(err, -ENOENT,
+				 "it is a FAT file system, which knows no owners, modes or links; "
+				 "a root needs ext4, xfs, btrfs, squashfs, erofs or iso9660");
 	if (cvmm_pread_full(fd, bytes, 2, 510) == 2 && memcmp(bytes, "\x55\xaa", 2) == 0)
 		return cvmm_fail(err, -ENOENT,
 				 "it has a partition table; a root image is one bare file system");

@@ -43,8 +43,8 @@ struct cvmm_initramfs_config {
 int cvmm_initramfs_build(struct cvmm_cpio *cpio, const struct cvmm_initramfs_config *config,
 			 struct cvmm_error *err);
 
-/* The static busybox that CVMM_ROOT_BUSYBOX packs: a constant path, or NULL if there is none. */
-const char *cvmm_initramfs_find_busybox(void);
+/* The static busybox that CVMM_ROOT_BUSYBOX packs: a constant path. Return: 0, -ENOENT, or another errno. */
+int cvmm_initramfs_find_busybox(const char **ret_path);
 
 /*
  * The file system in a disk image, as mount names it, from its superblock. Return: 0; -ENOENT if

@@ -302,7 +302,9 @@ static void handle_signal(struct run *r, int number)
 {
 	uint16_t rows, cols;
 
-	if (number == SIGWINCH) {
+	if (number == SIGCONT)
+		cvmm_terminal_resume(&r->terminal);
+	if (number == SIGWINCH || number == SIGCONT) {
 		if (r->tty_mask) {
 			cvmm_terminal_size(0, &rows, &cols);
 			cvmm_session_window(r->session, rows, cols);
@@ -332,7 +334,7 @@ static void on_signal(void *ctx, int fd, unsigned int events)
 /* Before any thread is started, so that all threads have them blocked. */
 static int watch_signals(struct run *r)
 {
-	static const int watched[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH };
+	static const int watched[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGCONT };
 	struct sigaction action;
 	sigset_t set;
 
@@ -622,7 +624,7 @@ static int make_cmdline(struct run *r, struct cvmm_loader_cmdline **ret)
 	 */
 	const char *fixed =
 		"console=ttyS0 panic=-1 reboot=acpi rdinit=" CVMM_GUEST_INIT_PATH
-		" 8250.nr_uarts=1 pci=off no_timer_check tsc=reliable random.trust_cpu=on";
+		" 8250.nr_uarts=1 no_timer_check tsc=reliable random.trust_cpu=on";
 	int err;
 
 	err = cvmm_loader_cmdline_create(CMDLINE_CAPACITY, ret, &r->error);

@@ -104,6 +104,17 @@ int cvmm_terminal_take(int fd, struct cvmm_terminal *ret_terminal, struct cvmm_e
 	return 0;
 }
 
+void cvmm_terminal_resume(const struct cvmm_terminal *t)
+{
+	struct termios settings;
+
+	/* Continued in the background it is not ours, and setting it would stop us again. */
+	if (t->fd < 0 || tcgetpgrp(t->fd) != getpgrp() || tcgetattr(t->fd, &settings))
+		return;
+	cfmakeraw(&settings);
+	tcsetattr(t->fd, TCSANOW, &settings);
+}
+
 void cvmm_terminal_give_back(struct cvmm_terminal *t)
 {
 	if (t->fd < 0)

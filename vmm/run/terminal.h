@@ -21,6 +21,9 @@ struct cvmm_terminal {
  * SIGKILL included. Context: before any thread is started.
  */
 int cvmm_terminal_take(int fd, struct cvmm_terminal *ret_terminal, struct cvmm_error *err);
+
+/* After a stop: a shell gave the terminal its own settings meanwhile. */
+void cvmm_terminal_resume(const struct cvmm_terminal *terminal);
 void cvmm_terminal_give_back(struct cvmm_terminal *terminal);
 
 /* The terminal's size; 24 x 80 where it does not say. */

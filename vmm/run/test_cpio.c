@@ -195,6 +195,19 @@ static void a_tree_keeps_its_modes_links_and_owners(void **state)
 	cvmm_cpio_fini(&cpio);
 }
 
+static void a_file_named_like_the_end_does_not_end_the_archive(void **state)
+{
+	struct scratch *s = *state;
+	struct cvmm_cpio cpio;
+
+	scratch_text(s, "TRAILER!!!", "text");
+	scratch_text(s, "other", "more");
+	pack(s, &cpio);
+	expect_entry(&cpio, "./TRAILER!!!", S_IFREG | 0644, "text");
+	expect_entry(&cpio, "other", S_IFREG | 0644, "more");
+	cvmm_cpio_fini(&cpio);
+}
+
 static void parents_precede_what_is_in_them(void **state)
 {
 	struct scratch *s = *state;
@@ -389,6 +402,7 @@ int main(void)
 		cmocka_unit_test(the_first_error_is_reported),
 		scratch_test(only_files_are_files),
 		scratch_test(a_tree_keeps_its_modes_links_and_owners),
+		scratch_test(a_file_named_like_the_end_does_not_end_the_archive),
 		scratch_test(parents_precede_what_is_in_them),
 		scratch_test(a_tree_keeps_its_devices),
 		scratch_test(an_unreadable_directory_is_named),

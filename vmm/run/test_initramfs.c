@@ -130,9 +130,10 @@ static void busybox_brings_a_root(void **state)
 						      .args = no_args };
 	struct cvmm_cpio cpio;
 	struct cpio_entry e = { 0 };
+	const char *busybox;
 
 	(void)state;
-	if (!cvmm_initramfs_find_busybox()) {
+	if (cvmm_initramfs_find_busybox(&busybox)) {
 		print_message("SKIP: busybox-static is not installed\n");
 		skip();
 	}
@@ -283,6 +284,10 @@ static void other_images_are_told_apart(void **state)
 	assert_non_null(strstr(err.message, "qcow2"));
 	assert_int_equal(sniff(*state, 512, 510, "\x55\xaa", 2, &type, &err), -ENOENT);
 	assert_non_null(strstr(err.message, "partition table"));
+	assert_int_equal(sniff(*state, 512, 54, "FAT16", 5, &type, &err), -ENOENT);
+	assert_non_null(strstr(err.message, "FAT"));
+	assert_int_equal(sniff(*state, 512, 82, "FAT32", 5, &type, &err), -ENOENT);
+	assert_non_null(strstr(err.message, "FAT"));
 	assert_int_equal(sniff(*state, 0, 0, "", 0, &type, &err), -ENOENT);
 	assert_non_null(strstr(err.message, "no file system that is known"));
 	assert_int_equal(cvmm_initramfs_sniff_image(-1, &type, &err), -EBADF);
