@@ -81,14 +81,25 @@ static bool model_allows(const struct model *m, uint64_t offset, uint64_t len, u
 	return true;
 }
 
-/* Regions that an allowed range touches. */
+/* Whether two neighbouring pages are one piece: in one region, or side by side in the host with equal rights. */
+static bool model_joined(const struct model *m, uint64_t page)
+{
+	const struct cvmm_mem_region *a, *b;
+
+	if (m->region[page] == m->region[page + 1])
+		return true;
+	a = cvmm_mem_region_find(m->mem, G(m->base + page * m->page));
+	b = cvmm_mem_region_find(m->mem, G(m->base + (page + 1) * m->page));
+	return a->host + a->len_bytes == b->host && m->rights[page] == m->rights[page + 1];
+}
+
+/* Contiguous pieces of an allowed range. */
 static size_t model_pieces(const struct model *m, uint64_t offset, uint64_t len)
 {
 	size_t pieces = len != 0;
 
-	for (uint64_t i = 1; i < len; i++)
-		if (m->region[(offset + i) / m->page] != m->region[(offset + i - 1) / m->page])
-			pieces++;
+	for (uint64_t page = offset / m->page; len && page < (offset + len - 1) / m->page; page++)
+		pieces += !model_joined(m, page);
 	return pieces;
 }
 
