@@ -228,6 +228,69 @@ CVMM_API bool cvmm_mem_region_files_overlap(const struct cvmm_mem_region *a,
 CVMM_API const struct cvmm_mem_region *cvmm_mem_region_find(const struct cvmm_mem *mem,
 							    cvmm_gpa gpa);
 
+/* ---- the fast path: private, and here only so that compilers can see through it ---------------- */
+
+/*
+ * What an access needs to know of a region: from @gpa, so many bytes can be read or written without
+ * leaving what is contiguous in the host, and their host addresses are their own plus @bias.
+ */
+struct cvmm_mem_hot {
+	uint64_t gpa;
+	uint64_t readable;
+	uint64_t writable;
+	uintptr_t bias;
+};
+
+#define CVMM_MEM_TABLE_SLOTS 1024
+
+/*
+ * How every struct cvmm_mem begins: one cache line.
+ * @likely: the longest stretch of RAM, which most accesses go to
+ * @hot: for each region
+ * @table: for each of the equal parts of the address space up to the end of RAM, the region that holds
+ *         its first byte, or the last one below it; one more at the end. Where two neighbours in the
+ *         table differ, the part between them is searched out of line.
+ */
+struct cvmm_mem_fast {
+	struct cvmm_mem_hot likely;
+	const struct cvmm_mem_hot *hot;
+	const uint16_t *table;
+	unsigned int shift;
+} __attribute__((aligned(64)));
+
+/*
+ * The host's address for an access of @len bytes, a constant, or NULL: then it must be tried out of
+ * line. Of 1, 2, 4 or 8 bytes only aligned ones are found: as regions begin and end at page borders,
+ * such an access is wholly inside if its first byte is.
+ */
+static inline __attribute__((always_inline)) void *
+cvmm_mem_fast_(const struct cvmm_mem *mem, uint64_t gpa, uint64_t len, bool is_write)
+{
+	const struct cvmm_mem_fast *fast = (const struct cvmm_mem_fast *)mem;
+	const struct cvmm_mem_hot *hot = &fast->likely;
+	bool is_word = len == 1 || len == 2 || len == 4 || len == 8;
+	uint64_t offset = gpa - hot->gpa, room = is_write ? hot->writable : hot->readable;
+	uint64_t slot;
+
+	if (is_word && CVMM_UNLIKELY(gpa & (len - 1)))
+		return NULL;
+	if (CVMM_UNLIKELY(offset >= room || (!is_word && room - offset < len))) {
+		slot = gpa >> fast->shift;
+		if (slot >= CVMM_MEM_TABLE_SLOTS ||
+		    CVMM_UNLIKELY(fast->table[slot] != fast->table[slot + 1]))
+			return NULL;
+		hot = &fast->hot[fast->table[slot]];
+		offset = gpa - hot->gpa;
+		room = is_write ? hot->writable : hot->readable;
+		if (CVMM_UNLIKELY(offset >= room || (!is_word && room - offset < len)))
+			return NULL;
+	}
+	return (void *)(hot->bias + (uintptr_t)gpa);
+}
+
+/* Objects up to this size are copied in line. */
+#define CVMM_MEM_INLINE_BYTES_MAX 64
+
 /* ---- the door: every device access goes through these -------------------------------------- */
 
 /**
@@ -248,10 +311,78 @@ CVMM_API int cvmm_mem_check(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t l
  * atomic. Return: 0; -EFAULT if any byte is outside readable RAM (then @dst is unspecified).
  * Context: any thread, never blocks (page faults aside). Owner: @mem must be held.
  */
-CVMM_API int cvmm_mem_read(const struct cvmm_mem *mem, cvmm_gpa gpa, void *dst, size_t len);
+static inline int cvmm_mem_read(const struct cvmm_mem *mem, cvmm_gpa gpa, void *dst, size_t len);
 
 /* The other direction; on -EFAULT no byte was written. */
-CVMM_API int cvmm_mem_write(const struct cvmm_mem *mem, cvmm_gpa gpa, const void *src, size_t len);
+static inline int cvmm_mem_write(const struct cvmm_mem *mem, cvmm_gpa gpa, const void *src,
+				 size_t len);
+
+/* The same out of line: for any length, and for other languages. */
+CVMM_API int cvmm_mem_read_any(const struct cvmm_mem *mem, cvmm_gpa gpa, void *dst, size_t len);
+CVMM_API int cvmm_mem_write_any(const struct cvmm_mem *mem, cvmm_gpa gpa, const void *src,
+				size_t len);
+
+#define CVMM_MEM_LOAD_(bits, dst, host)                                                    \
+	do {                                                                               \
+		uint##bits##_t value_ =                                                    \
+			__atomic_load_n((const uint##bits##_t *)(host), __ATOMIC_RELAXED); \
+		memcpy((dst), &value_, sizeof(value_));                                    \
+	} while (0)
+
+#define CVMM_MEM_STORE_(bits, host, src)                                              \
+	do {                                                                          \
+		uint##bits##_t value_;                                                \
+		memcpy(&value_, (src), sizeof(value_));                               \
+		__atomic_store_n((uint##bits##_t *)(host), value_, __ATOMIC_RELAXED); \
+	} while (0)
+
+static inline __attribute__((always_inline)) int cvmm_mem_read(const struct cvmm_mem *mem,
+							       cvmm_gpa gpa, void *dst, size_t len)
+{
+	const void *host = NULL;
+
+	if (__builtin_constant_p(len) && len && len <= CVMM_MEM_INLINE_BYTES_MAX)
+		host = cvmm_mem_fast_(mem, gpa.addr, len, false);
+	if (!host)
+		return cvmm_mem_read_any(mem, gpa, dst, len);
+	if (len == 1)
+		CVMM_MEM_LOAD_(8, dst, host);
+	else if (len == 2)
+		CVMM_MEM_LOAD_(16, dst, host);
+	else if (len == 4)
+		CVMM_MEM_LOAD_(32, dst, host);
+	else if (len == 8)
+		CVMM_MEM_LOAD_(64, dst, host);
+	else
+		memcpy(dst, host, len);
+	__asm__ volatile(
+		"" ::
+			: "memory"); /* the copy is what is looked at, not the guest's bytes again */
+	return 0;
+}
+
+static inline __attribute__((always_inline)) int
+cvmm_mem_write(const struct cvmm_mem *mem, cvmm_gpa gpa, const void *src, size_t len)
+{
+	void *host = NULL;
+
+	if (__builtin_constant_p(len) && len && len <= CVMM_MEM_INLINE_BYTES_MAX)
+		host = cvmm_mem_fast_(mem, gpa.addr, len, true);
+	if (!host)
+		return cvmm_mem_write_any(mem, gpa, src, len);
+	if (len == 1)
+		CVMM_MEM_STORE_(8, host, src);
+	else if (len == 2)
+		CVMM_MEM_STORE_(16, host, src);
+	else if (len == 4)
+		CVMM_MEM_STORE_(32, host, src);
+	else if (len == 8)
+		CVMM_MEM_STORE_(64, host, src);
+	else
+		memcpy(host, src, len);
+	__asm__ volatile("" ::: "memory");
+	return 0;
+}
 
 /*
  * Copy within guest memory, or from one guest's to another's (@src_mem may be @dst_mem). Ranges of

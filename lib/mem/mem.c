@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /*
  * Theory of operation: a map is one block of memory, an array of regions in address order. It never
- * changes after it was handed out, so look-ups need no lock and no cache that threads would share:
- * they try the first region, which holds the low RAM that most accesses go to, and then search.
+ * changes after it was handed out, so look-ups need no lock and no cache that threads would share.
+ * Objects of constant size are read and written in line (<cvmm/mem.h>): they try the longest
+ * stretch of RAM, and then a table of 1024 parts of the address space, most of which lie in one region.
+ * Everything else searches.
  * A changed map is a new array; the memory itself (struct cvmm_mem_mapping) is shared, never moved
  * or mapped again.
  *
@@ -16,19 +18,34 @@
 
 #include "mem_internal.h"
 
+static size_t round_up_line(size_t bytes)
+{
+	return (bytes + MEM_CACHE_LINE - 1) / MEM_CACHE_LINE * MEM_CACHE_LINE;
+}
+
 /* A map with room for @room entries and one reference. */
 static struct cvmm_mem *map_alloc(size_t room)
 {
-	size_t entries =
-		sizeof(struct cvmm_mem) + (room ? room : 1) * sizeof(struct cvmm_mem_entry);
-	size_t starts = (room + 7) / 8 * MEM_CACHE_LINE;
-	struct cvmm_mem *mem = aligned_alloc(MEM_CACHE_LINE, entries + starts);
+	size_t entries, hot, starts, table;
+	struct cvmm_mem *mem;
+	char *block;
 
-	if (!mem)
+	room = room ? room : 1;
+	entries = sizeof(struct cvmm_mem) + room * sizeof(struct cvmm_mem_entry);
+	hot = round_up_line(room * sizeof(struct cvmm_mem_hot));
+	starts = round_up_line(room * sizeof(uint64_t));
+	table = round_up_line((CVMM_MEM_TABLE_SLOTS + 1) * sizeof(uint16_t));
+	block = aligned_alloc(MEM_CACHE_LINE, entries + hot + starts + table);
+	if (!block)
 		return NULL;
-	memset(mem, 0, entries + starts);
+	memset(block, 0, entries + hot + starts + table);
+	mem = (struct cvmm_mem *)block;
 	mem->refs = 1;
-	mem->starts = (uint64_t *)((char *)mem + entries);
+	mem->hot = (struct cvmm_mem_hot *)(block + entries);
+	mem->starts = (uint64_t *)(block + entries + hot);
+	mem->table = (uint16_t *)(block + entries + hot + starts);
+	mem->fast.hot = mem->hot;
+	mem->fast.table = mem->table;
 	return mem;
 }
 
@@ -54,8 +71,8 @@ static void map_share(struct cvmm_mem *mem, const struct cvmm_mem_entry *entry)
 	map_append(mem, entry->mapping);
 }
 
-/* The last step: how far each entry's run goes. */
-static void map_find_runs(struct cvmm_mem *mem)
+/* How far each entry's run goes. */
+static void find_runs(struct cvmm_mem *mem)
 {
 	for (size_t i = mem->count; i-- > 0;) {
 		struct cvmm_mem_entry *entry = &mem->entries[i];
@@ -67,6 +84,56 @@ static void map_find_runs(struct cvmm_mem *mem)
 		    entry->host + entry->len_bytes == next->host && entry->access == next->access)
 			entry->run_bytes += next->run_bytes;
 	}
+}
+
+static void fill_hot(struct cvmm_mem *mem)
+{
+	uint64_t longest = 0;
+
+	for (size_t i = 0; i < mem->count; i++) {
+		const struct cvmm_mem_entry *entry = &mem->entries[i];
+
+		mem->hot[i] = (struct cvmm_mem_hot){
+			.gpa = entry->gpa,
+			.readable = entry->access & CVMM_ACCESS_READ ? entry->run_bytes : 0,
+			.writable = entry->access & CVMM_ACCESS_WRITE ? entry->run_bytes : 0,
+			.bias = (uintptr_t)entry->host - (uintptr_t)entry->gpa,
+		};
+		if (entry->run_bytes > longest) {
+			longest = entry->run_bytes;
+			mem->fast.likely = mem->hot[i];
+		}
+	}
+}
+
+/* Each slot is the index of the last entry at or below its first address, or 0. */
+static void fill_table(struct cvmm_mem *mem)
+{
+	const struct cvmm_mem_entry *last = &mem->entries[mem->count ? mem->count - 1 : 0];
+	uint64_t end = mem->count ? last->gpa + (last->len_bytes - 1) : 0;
+	size_t slot = 0;
+
+	while (mem->fast.shift < 63 && end >> mem->fast.shift >= CVMM_MEM_TABLE_SLOTS)
+		mem->fast.shift++;
+	for (size_t i = 0; i < mem->count; i++) {
+		/* The first slot that begins at this entry's address, or behind it. */
+		uint64_t gpa = mem->entries[i].gpa;
+		uint64_t first =
+			(gpa >> mem->fast.shift) + !!(gpa & ((UINT64_C(1) << mem->fast.shift) - 1));
+
+		for (; slot < first && slot <= CVMM_MEM_TABLE_SLOTS; slot++)
+			mem->table[slot] = (uint16_t)(i ? i - 1 : 0);
+	}
+	for (; slot <= CVMM_MEM_TABLE_SLOTS; slot++)
+		mem->table[slot] = (uint16_t)(mem->count ? mem->count - 1 : 0);
+}
+
+/* The last step: everything that follows from the entries. */
+static void map_finish(struct cvmm_mem *mem)
+{
+	find_runs(mem);
+	fill_hot(mem);
+	fill_table(mem);
 }
 
 /* ---- plans ---------------------------------------------------------------------------------- */
@@ -227,7 +294,7 @@ int cvmm_mem_create(const struct cvmm_mem_config *configs, size_t count, struct 
 		cvmm_mem_unref(mem);
 		return ret;
 	}
-	map_find_runs(mem);
+	map_finish(mem);
 	*ret_mem = mem;
 	return 0;
 }
@@ -284,7 +351,7 @@ int cvmm_mem_insert(struct cvmm_mem *mem, const struct cvmm_mem_config *config,
 	map_append(changed, mapping);
 	for (size_t i = at; i < mem->count; i++)
 		map_share(changed, &mem->entries[i]);
-	map_find_runs(changed);
+	map_finish(changed);
 	*ret_mem = changed;
 	return 0;
 }
@@ -305,7 +372,7 @@ int cvmm_mem_remove(struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len_bytes,
 	for (size_t i = 0; i < mem->count; i++)
 		if (&mem->entries[i] != gone)
 			map_share(changed, &mem->entries[i]);
-	map_find_runs(changed);
+	map_finish(changed);
 	*ret_mem = changed;
 	return 0;
 }

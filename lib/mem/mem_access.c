@@ -207,7 +207,7 @@ static int write_crossing(const struct cvmm_mem *mem, cvmm_gpa gpa, const uint8_
 	return 0;
 }
 
-int cvmm_mem_read(const struct cvmm_mem *mem, cvmm_gpa gpa, void *dst, size_t len)
+int cvmm_mem_read_any(const struct cvmm_mem *mem, cvmm_gpa gpa, void *dst, size_t len)
 {
 	const uint8_t *host;
 
@@ -220,7 +220,7 @@ int cvmm_mem_read(const struct cvmm_mem *mem, cvmm_gpa gpa, void *dst, size_t le
 	return 0;
 }
 
-int cvmm_mem_write(const struct cvmm_mem *mem, cvmm_gpa gpa, const void *src, size_t len)
+int cvmm_mem_write_any(const struct cvmm_mem *mem, cvmm_gpa gpa, const void *src, size_t len)
 {
 	uint8_t *host;
 

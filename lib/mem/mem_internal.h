@@ -41,18 +41,23 @@ _Static_assert(sizeof(struct cvmm_mem_entry) == MEM_CACHE_LINE, "an entry fills 
 
 /**
  * struct cvmm_mem - a map
- * @refs: references; atomic, the only member that ever changes after the map is made
+ * @fast: what the accesses in <cvmm/mem.h> look at; first
+ * @refs: references; atomic, the only member that ever changes after the map is made. Not in the
+ *        line of @fast, which all readers share.
  * @count: regions in @entries
- * @starts: first addresses of all entries, close together for the search; behind the entries
+ * @starts: first addresses of all entries, close together for the search
  * @entries: sorted by address, disjoint. There is always room for one: in an empty map it is zero,
  *           and a region of length 0 holds no address, so the fast path need not look at @count.
  *
- * Layout: the first line holds what changes hands rarely, entry 0 the second line.
+ * @starts, and what @fast points to, are behind the entries in the same block.
  */
 struct cvmm_mem {
-	unsigned int refs;
+	struct cvmm_mem_fast fast;
+	unsigned int refs __attribute__((aligned(MEM_CACHE_LINE)));
 	size_t count;
 	uint64_t *starts;
+	struct cvmm_mem_hot *hot;
+	uint16_t *table;
 	struct cvmm_mem_entry entries[];
 };
 

@@ -173,8 +173,8 @@ static void span_joins_neighbours_and_cuts_where_rights_change(void **state)
 	assert_int_equal(count, 1);
 	assert_ptr_equal(iov[0].iov_base, cvmm_mem_region_at(mem, 0)->host + 16);
 	assert_int_equal(iov[0].iov_len, 2 * page - 32);
-	assert_int_equal(
-		cvmm_mem_span(mem, G(5 * page - 8), 16, CVMM_ACCESS_READ, iov, 2, &count), 0);
+	assert_int_equal(cvmm_mem_span(mem, G(5 * page - 8), 16, CVMM_ACCESS_READ, iov, 2, &count),
+			 0);
 	assert_int_equal(count, 2);
 	assert_ptr_equal(iov[1].iov_base, cvmm_mem_region_at(mem, 3)->host);
 	assert_int_equal(iov[1].iov_len, 8);
@@ -318,11 +318,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_last_byte_of_the_address_space_is_ordinary,
 						set_up, tear_down),
 		cmocka_unit_test(ranges_never_wrap_around),
-		cmocka_unit_test_setup_teardown(span_joins_neighbours_and_cuts_where_rights_change, set_up,
-						tear_down),
+		cmocka_unit_test_setup_teardown(span_joins_neighbours_and_cuts_where_rights_change,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(span_reports_a_short_list_and_a_fault_first, set_up,
 						tear_down),
-		cmocka_unit_test_setup_teardown(ptr_stays_within_what_is_contiguous, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(ptr_stays_within_what_is_contiguous, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(fill_crosses_and_stops_at_its_end, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(atomics_are_little_endian, set_up, tear_down),
