@@ -12,6 +12,7 @@
  * memory, not the memory.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -395,9 +396,26 @@ static void run_access(struct bench *b)
 
 /* ---- replacing the map under readers -------------------------------------------------------- */
 
+/* This thread to the first or the last processor allowed: else both may share one. */
+static void stay_on(bool last)
+{
+	cpu_set_t allowed, one;
+	int chosen = -1;
+
+	if (sched_getaffinity(0, sizeof(allowed), &allowed))
+		return;
+	for (int i = 0; i < CPU_SETSIZE && (last || chosen < 0); i++)
+		if (CPU_ISSET(i, &allowed))
+			chosen = i;
+	CPU_ZERO(&one);
+	CPU_SET(chosen, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+}
+
 struct swapper {
 	struct cvmm_mem_space *space;
 	struct cvmm_mem *mem;
+	bool ready;	/* atomic */
 	bool stop;	/* atomic */
 	uint64_t swaps; /* atomic */
 };
@@ -408,6 +426,8 @@ static void *swapper_main(void *arg)
 	struct swapper *s = arg;
 	cvmm_gpa last = cvmm_gpa_from(7 * REGION_BYTES);
 
+	stay_on(false);
+	__atomic_store_n(&s->ready, true, __ATOMIC_RELEASE);
 	while (!__atomic_load_n(&s->stop, __ATOMIC_RELAXED)) {
 		struct cvmm_mem *smaller;
 
@@ -519,6 +539,10 @@ static void run_swap(struct bench *b, size_t count)
 	start = now_ns();
 	if (pthread_create(&thread, NULL, swapper_main, &s))
 		die("cannot start a thread");
+	/* Only now: the new thread inherits where this one may run. */
+	while (!__atomic_load_n(&s.ready, __ATOMIC_ACQUIRE))
+		;
+	stay_on(true);
 	while (!__atomic_load_n(&s.swaps, __ATOMIC_RELAXED))
 		;
 	measure_readers(b, s.space, "swap", count);

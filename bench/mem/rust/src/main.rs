@@ -336,9 +336,28 @@ fn measure_readers(b: &Bench, space: &GuestMemoryAtomic<Map>, state: &str, count
     black_box(sum);
 }
 
+/// This thread to the first or the last processor allowed: else both may share one.
+fn stay_on(last: bool) {
+    // SAFETY: both sets are ours, and zeros are a set.
+    unsafe {
+        let size = std::mem::size_of::<libc::cpu_set_t>();
+        let mut allowed: libc::cpu_set_t = std::mem::zeroed();
+        let mut one: libc::cpu_set_t = std::mem::zeroed();
+
+        if libc::sched_getaffinity(0, size, &mut allowed) != 0 {
+            return;
+        }
+        let mut cpus = (0..libc::CPU_SETSIZE as usize).filter(|&i| libc::CPU_ISSET(i, &allowed));
+        let chosen = if last { cpus.last() } else { cpus.next() };
+        libc::CPU_SET(chosen.unwrap_or(0), &mut one);
+        libc::sched_setaffinity(0, size, &one);
+    }
+}
+
 fn run_swap(b: &mut Bench, count: usize) {
     let mem = make_map(8);
     let space = GuestMemoryAtomic::new(mem.clone());
+    let ready = AtomicBool::new(false);
     let stop = AtomicBool::new(false);
     let swaps = AtomicU64::new(0);
 
@@ -347,6 +366,8 @@ fn run_swap(b: &mut Bench, count: usize) {
     let start = Instant::now();
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            stay_on(false);
+            ready.store(true, Ordering::Release);
             while !stop.load(Ordering::Relaxed) {
                 let last = GuestAddress(7 * REGION_BYTES);
                 let (smaller, _) = mem.remove_region(last, REGION_BYTES).unwrap();
@@ -356,6 +377,9 @@ fn run_swap(b: &mut Bench, count: usize) {
                 swaps.fetch_add(2, Ordering::Relaxed);
             }
         });
+        // Only now: the new thread inherits where this one may run.
+        while !ready.load(Ordering::Acquire) {}
+        stay_on(true);
         while swaps.load(Ordering::Relaxed) == 0 {}
         measure_readers(b, &space, "swap", count);
         stop.store(true, Ordering::Relaxed);
