@@ -2,7 +2,7 @@
 //! The Rust half of the guest memory benchmark; see ../../mem.c, which does the same with cvmm.
 //!
 //!     mem-rust access SAMPLES OPS
-//!     mem-rust swap ACCESSES
+//!     mem-rust swap PASSES
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,6 +19,8 @@ const REGION_BYTES: u64 = 0x10_0000;
 const WINDOW_BYTES: u64 = 0x4000;
 const LARGEST: usize = 0x1_0000;
 const MANY_REGIONS: u64 = 256;
+const SWAPS_WANTED: u64 = 16;
+const PASSES_MAX: usize = 20;
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
 type Map = GuestMemoryMmap<()>;
@@ -296,38 +298,66 @@ fn ticks(start: &Instant) -> u64 {
     start.elapsed().as_nanos() as u64
 }
 
-/// Times each access on its own and prints how the times are spread.
+/// Times each access on its own and prints how the times are spread. With a swapper, passes in
+/// which it had no processor do not count.
 #[inline(always)]
-fn measure_each(b: &Bench, name: &str, count: usize, mut access: impl FnMut(GuestAddress)) {
-    let mut times = vec![0x0101_0101u32; count];
+fn measure_each(
+    b: &Bench,
+    name: &str,
+    passes: usize,
+    swaps: Option<&AtomicU64>,
+    mut access: impl FnMut(GuestAddress),
+) {
+    let mut times = vec![0x0101_0101u32; passes * SEQUENCE];
     let start = Instant::now();
     let start_ticks = ticks(&start);
+    let done = || swaps.map_or(0, |swaps| swaps.load(Ordering::Relaxed));
+    let mut got = 0;
 
-    for (n, time) in times.iter_mut().enumerate() {
-        let gpa = GuestAddress(u64::from(b.gpas[n % SEQUENCE]));
-        let from = ticks(&start);
+    for _ in 0..passes * PASSES_MAX {
+        let before = done();
 
-        access(gpa);
-        *time = u32::try_from(ticks(&start) - from).unwrap_or(u32::MAX);
+        for (time, &gpa) in times[got * SEQUENCE..].iter_mut().zip(&b.gpas) {
+            let gpa = GuestAddress(u64::from(gpa));
+            let from = ticks(&start);
+
+            access(gpa);
+            *time = u32::try_from(ticks(&start) - from).unwrap_or(u32::MAX);
+        }
+        if swaps.is_none() || done() - before >= SWAPS_WANTED {
+            got += 1;
+            if got == passes {
+                break;
+            }
+        }
+    }
+    if got < passes {
+        return;
     }
     let tick_ns = start.elapsed().as_nanos() as f64 / (ticks(&start) - start_ticks) as f64;
 
     times.sort_unstable();
     for (point, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)] {
-        let at = ((count - 1) as f64 * share) as usize;
+        let at = ((times.len() - 1) as f64 * share) as usize;
         println!("{name}/{point} {:.1}", f64::from(times[at]) * tick_ns);
     }
-    println!("{name}/max {:.1}", f64::from(times[count - 1]) * tick_ns);
+    println!("{name}/max {:.1}", f64::from(times[times.len() - 1]) * tick_ns);
 }
 
-fn measure_readers(b: &Bench, space: &GuestMemoryAtomic<Map>, state: &str, count: usize) {
+fn measure_readers(
+    b: &Bench,
+    space: &GuestMemoryAtomic<Map>,
+    swaps: Option<&AtomicU64>,
+    passes: usize,
+) {
+    let state = if swaps.is_some() { "swap" } else { "still" };
     let mut sum: u64 = 0;
 
-    measure_each(b, &format!("{state}/timer"), count, |gpa| {
+    measure_each(b, &format!("{state}/timer"), passes, swaps, |gpa| {
         black_box(gpa);
     });
     for kind in ["get", "cached"] {
-        measure_each(b, &format!("{state}/{kind}"), count, |gpa| {
+        measure_each(b, &format!("{state}/{kind}"), passes, swaps, |gpa| {
             let mem = space.memory();
             let v: u64 = mem.read_obj(gpa).unwrap();
             sum = sum.wrapping_add(v);
@@ -354,7 +384,7 @@ fn stay_on(last: bool) {
     }
 }
 
-fn run_swap(b: &mut Bench, count: usize) {
+fn run_swap(b: &mut Bench, passes: usize) {
     let mem = make_map(8);
     let space = GuestMemoryAtomic::new(mem.clone());
     let ready = AtomicBool::new(false);
@@ -362,7 +392,7 @@ fn run_swap(b: &mut Bench, count: usize) {
     let swaps = AtomicU64::new(0);
 
     fill_inside(b, 7, 8);
-    measure_readers(b, &space, "still", count);
+    measure_readers(b, &space, None, passes);
     let start = Instant::now();
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -381,7 +411,7 @@ fn run_swap(b: &mut Bench, count: usize) {
         while !ready.load(Ordering::Acquire) {}
         stay_on(true);
         while swaps.load(Ordering::Relaxed) == 0 {}
-        measure_readers(b, &space, "swap", count);
+        measure_readers(b, &space, Some(&swaps), passes);
         stop.store(true, Ordering::Relaxed);
     });
     let ns = start.elapsed().as_nanos() as f64 / swaps.load(Ordering::Relaxed) as f64;
@@ -404,9 +434,9 @@ fn main() {
             b.ops = ops;
             run_access(&mut b);
         }
-        (Some("swap"), Some(count), None) => run_swap(&mut b, count),
+        (Some("swap"), Some(passes), None) => run_swap(&mut b, passes),
         _ => {
-            eprintln!("usage: mem-rust access SAMPLES OPS | mem-rust swap ACCESSES");
+            eprintln!("usage: mem-rust access SAMPLES OPS | mem-rust swap PASSES");
             std::process::exit(1);
         }
     }
