@@ -28,7 +28,7 @@
 #define LARGEST 0x10000u
 #define MANY_REGIONS 256
 #define SWAPS_WANTED 16 /* in a pass over the table; fewer: the other thread did not run */
-#define PASSES_MAX 20	/* of which so many are tried for each that is wanted */
+#define PASSES_MAX 4	/* of which so many are tried for each that is wanted */
 #define SEED 0x9e3779b97f4a7c15u
 
 /**

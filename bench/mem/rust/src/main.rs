@@ -20,7 +20,7 @@ const WINDOW_BYTES: u64 = 0x4000;
 const LARGEST: usize = 0x1_0000;
 const MANY_REGIONS: u64 = 256;
 const SWAPS_WANTED: u64 = 16;
-const PASSES_MAX: usize = 20;
+const PASSES_MAX: usize = 4;
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
 type Map = GuestMemoryMmap<()>;
