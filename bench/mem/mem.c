@@ -419,11 +419,11 @@ static void be_threaded(void)
 static void stay_on(bool last)
 {
 	cpu_set_t allowed, one;
-	int chosen = -1;
+	size_t chosen = CPU_SETSIZE;
 
 	if (sched_getaffinity(0, sizeof(allowed), &allowed))
 		return;
-	for (int i = 0; i < CPU_SETSIZE && (last || chosen < 0); i++)
+	for (size_t i = 0; i < CPU_SETSIZE && (last || chosen == CPU_SETSIZE); i++)
 		if (CPU_ISSET(i, &allowed))
 			chosen = i;
 	CPU_ZERO(&one);
