@@ -352,29 +352,21 @@ static void bench_find(struct bench *b)
 
 static void bench_snapshot(struct bench *b, struct cvmm_mem *mem)
 {
-	struct cvmm_mem *cached = NULL;
 	struct cvmm_mem_space *space;
-	uint64_t generation = 0;
+	struct cvmm_mem_cache cache;
 
 	if (cvmm_mem_space_create(mem, &space))
 		die("cannot make the space");
+	cvmm_mem_cache_init(&cache, space);
 	MEASURE("snapshot/get", "8", b->ops, {
 		struct cvmm_mem *current = cvmm_mem_space_get(space);
 
 		sum += gpa.addr + cvmm_mem_region_count(current);
 		cvmm_mem_unref(current);
 	});
-	MEASURE("snapshot/cached", "8", b->ops, {
-		uint64_t latest = cvmm_mem_space_generation(space);
-
-		if (latest != generation) {
-			cvmm_mem_unref(cached);
-			cached = cvmm_mem_space_get(space);
-			generation = latest;
-		}
-		sum += gpa.addr + (uintptr_t)cached;
-	});
-	cvmm_mem_unref(cached);
+	MEASURE("snapshot/cached", "8", b->ops,
+		{ sum += gpa.addr + (uintptr_t)cvmm_mem_cache_get(&cache); });
+	cvmm_mem_cache_fini(&cache);
 	cvmm_mem_space_destroy(space);
 }
 
@@ -452,9 +444,10 @@ static void *swapper_main(void *arg)
 
 		if (cvmm_mem_remove(s->mem, last, REGION_BYTES, &smaller, NULL))
 			die("cannot make the smaller map");
-		cvmm_mem_space_publish(s->space, smaller);
+		if (cvmm_mem_space_publish(s->space, smaller) ||
+		    cvmm_mem_space_publish(s->space, s->mem))
+			die("out of memory");
 		cvmm_mem_unref(smaller);
-		cvmm_mem_space_publish(s->space, s->mem);
 		__atomic_store_n(&s->swaps, s->swaps + 2, __ATOMIC_RELAXED);
 	}
 	return NULL;
@@ -529,14 +522,16 @@ static void measure_readers(struct bench *b, struct cvmm_mem_space *space, const
 			    size_t passes)
 {
 	uint32_t *times = calloc(passes * SEQUENCE, sizeof(*times));
-	struct cvmm_mem *cached = NULL, *mem;
-	uint64_t generation = 0, latest, v = 0;
+	struct cvmm_mem_cache cache;
+	struct cvmm_mem *mem;
+	uint64_t v = 0;
 	const char *state = s ? "swap" : "still";
 	char name[64];
 
 	if (!times)
 		die("out of memory");
 	memset(times, 1, passes * SEQUENCE * sizeof(*times));
+	cvmm_mem_cache_init(&cache, space);
 	snprintf(name, sizeof(name), "%s/timer", state);
 	MEASURE_EACH(name, used(&v));
 	snprintf(name, sizeof(name), "%s/get", state);
@@ -548,16 +543,11 @@ static void measure_readers(struct bench *b, struct cvmm_mem_space *space, const
 	});
 	snprintf(name, sizeof(name), "%s/cached", state);
 	MEASURE_EACH(name, {
-		latest = cvmm_mem_space_generation(space);
-		if (latest != generation) {
-			cvmm_mem_unref(cached);
-			cached = cvmm_mem_space_get(space);
-			generation = latest;
-		}
-		failed |= cvmm_mem_read(cached, gpa, &v, sizeof(v)) != 0;
+		mem = cvmm_mem_cache_get(&cache);
+		failed |= cvmm_mem_read(mem, gpa, &v, sizeof(v)) != 0;
 		sum += v;
 	});
-	cvmm_mem_unref(cached);
+	cvmm_mem_cache_fini(&cache);
 	free(times);
 }
 

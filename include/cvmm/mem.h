@@ -495,8 +495,20 @@ CVMM_API void cvmm_mem_space_destroy(struct cvmm_mem_space *space);
 /* A new reference to the current map. Any thread. */
 CVMM_API struct cvmm_mem *cvmm_mem_space_get(struct cvmm_mem_space *space);
 
-/* Make @mem current for all later readers; earlier ones keep theirs. Any thread. */
-CVMM_API void cvmm_mem_space_publish(struct cvmm_mem_space *space, struct cvmm_mem *mem);
+/**
+ * cvmm_mem_space_publish() - make a map current for all later readers; earlier ones keep theirs
+ *
+ * The map before it is let go when no reader has it any more, by this function or by
+ * cvmm_mem_space_reclaim(): readers never pay for unmapping. Return: 0, or -ENOMEM and nothing has changed.
+ * Context: any thread; never waits for readers. Owner: the space takes a reference of its own.
+ */
+CVMM_API int cvmm_mem_space_publish(struct cvmm_mem_space *space, struct cvmm_mem *mem);
+
+/*
+ * Let go of earlier maps that no reader has any more. Each publish does it; who took memory away from a
+ * guest calls it once the devices have seen the new map. Any thread.
+ */
+CVMM_API void cvmm_mem_space_reclaim(struct cvmm_mem_space *space);
 
 /*
  * Never 0, grows with every publish: a cached snapshot is current while this is what it was. Read

@@ -6,25 +6,30 @@
  *
  * Else it takes a reference to the new map, and must not be stalled by a publisher that was interrupted.
  * So it takes no lock: it writes down which map it is about to refer to (its hazard), looks whether
- * that one is still current, and then takes the reference. A publisher that has put another map in
- * place gives up its own reference to the old one only when no reader's hazard names it. It may have to
- * wait for a reader in the midst of these few instructions; readers wait for nobody, and look again
- * only if yet another map was published meanwhile.
+ * that one is still current, and then takes the reference.
  *
- * The lock is for publishers, and for the list of caches.
+ * A publisher keeps its reference to the map that it replaced, as retired, for as long as anybody else
+ * has one or is about to: a map whose only reference is ours, and that no hazard names, can be reached by
+ * nobody. So it is a publisher that unmaps what is no longer used, never a reader in the midst of its
+ * work. Neither waits for the other.
+ *
+ * The lock is for publishers, for readers without a cache, and for the list of caches.
  */
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 
 #include "mem_internal.h"
+
+#define RETIRED_FIRST 4
 
 struct cvmm_mem_space {
 	uint64_t generation; /* written under the lock, read without */
 	pthread_mutex_t lock;
 	struct cvmm_mem *current; /* written under the lock, read without by caches */
 	struct cvmm_mem_cache *caches;
+	struct cvmm_mem **retired;
+	size_t retired_count, retired_room;
 };
 
 int cvmm_mem_space_create(struct cvmm_mem *mem, struct cvmm_mem_space **ret_space)
@@ -50,6 +55,9 @@ void cvmm_mem_space_destroy(struct cvmm_mem_space *space)
 	if (!space)
 		return;
 	cvmm_mem_unref(space->current);
+	for (size_t i = 0; i < space->retired_count; i++)
+		cvmm_mem_unref(space->retired[i]);
+	free(space->retired);
 	pthread_mutex_destroy(&space->lock);
 	free(space);
 }
@@ -64,21 +72,71 @@ struct cvmm_mem *cvmm_mem_space_get(struct cvmm_mem_space *space)
 	return mem;
 }
 
-void cvmm_mem_space_publish(struct cvmm_mem_space *space, struct cvmm_mem *mem)
+/* Whether nobody but us can reach a map that is no longer current. */
+static bool is_unused(const struct cvmm_mem_space *space, const struct cvmm_mem *mem)
 {
-	struct cvmm_mem *old;
-
-	cvmm_mem_ref(mem);
-	pthread_mutex_lock(&space->lock);
-	old = space->current;
-	__atomic_store_n(&space->current, mem, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&space->generation, space->generation + 1, __ATOMIC_RELEASE);
+	/* First the hazards: one that is gone has left a reference behind. */
 	for (struct cvmm_mem_cache *cache = space->caches; cache; cache = cache->next)
-		while (__atomic_load_n(&cache->hazard, __ATOMIC_SEQ_CST) == old && old != mem)
-			sched_yield();
+		if (__atomic_load_n(&cache->hazard, __ATOMIC_SEQ_CST) == mem)
+			return false;
+	return __atomic_load_n(&mem->refs, __ATOMIC_ACQUIRE) == 1;
+}
+
+/* An unused map, taken off the list, or NULL. */
+static struct cvmm_mem *take_unused(struct cvmm_mem_space *space)
+{
+	struct cvmm_mem *unused = NULL;
+
+	pthread_mutex_lock(&space->lock);
+	for (size_t i = 0; !unused && i < space->retired_count; i++) {
+		if (!is_unused(space, space->retired[i]))
+			continue;
+		unused = space->retired[i];
+		space->retired[i] = space->retired[--space->retired_count];
+	}
 	pthread_mutex_unlock(&space->lock);
-	/* Outside of the lock: it may unmap gigabytes. */
-	cvmm_mem_unref(old);
+	return unused;
+}
+
+void cvmm_mem_space_reclaim(struct cvmm_mem_space *space)
+{
+	struct cvmm_mem *unused;
+
+	/* Each outside of the lock: it may unmap gigabytes. */
+	while ((unused = take_unused(space)))
+		cvmm_mem_unref(unused);
+}
+
+/* Room for one more retired map. Return: 0 or -ENOMEM. */
+static int make_room(struct cvmm_mem_space *space)
+{
+	size_t room = space->retired_room ? 2 * space->retired_room : RETIRED_FIRST;
+	struct cvmm_mem **grown;
+
+	if (space->retired_count < space->retired_room)
+		return 0;
+	grown = realloc(space->retired, room * sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	space->retired = grown;
+	space->retired_room = room;
+	return 0;
+}
+
+int cvmm_mem_space_publish(struct cvmm_mem_space *space, struct cvmm_mem *mem)
+{
+	int ret;
+
+	pthread_mutex_lock(&space->lock);
+	ret = make_room(space);
+	if (!ret) {
+		space->retired[space->retired_count++] = space->current;
+		__atomic_store_n(&space->current, cvmm_mem_ref(mem), __ATOMIC_SEQ_CST);
+		__atomic_store_n(&space->generation, space->generation + 1, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&space->lock);
+	cvmm_mem_space_reclaim(space);
+	return ret;
 }
 
 uint64_t cvmm_mem_space_generation(const struct cvmm_mem_space *space)
