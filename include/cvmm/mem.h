@@ -420,14 +420,54 @@ CVMM_API void *cvmm_mem_ptr(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t l
  * _SEQ_CST); any other is done as _SEQ_CST. -EINVAL if @gpa is not a multiple of the size, -EFAULT
  * outside of RAM.
  */
-CVMM_API int cvmm_mem_load_u8(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint8_t *ret);
-CVMM_API int cvmm_mem_store_u8(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint8_t v);
-CVMM_API int cvmm_mem_load_u16(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint16_t *ret);
-CVMM_API int cvmm_mem_load_u32(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint32_t *ret);
-CVMM_API int cvmm_mem_load_u64(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint64_t *ret);
-CVMM_API int cvmm_mem_store_u16(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint16_t v);
-CVMM_API int cvmm_mem_store_u32(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint32_t v);
-CVMM_API int cvmm_mem_store_u64(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint64_t v);
+#define CVMM_MEM_ATOMICS_(bits)                                                             \
+	CVMM_API int cvmm_mem_load_u##bits##_any(const struct cvmm_mem *mem, cvmm_gpa gpa,  \
+						 int order, uint##bits##_t *ret);           \
+	CVMM_API int cvmm_mem_store_u##bits##_any(const struct cvmm_mem *mem, cvmm_gpa gpa, \
+						  int order, uint##bits##_t v);             \
+                                                                                            \
+	static inline __attribute__((always_inline)) int cvmm_mem_load_u##bits(             \
+		const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint##bits##_t *ret)   \
+	{                                                                                   \
+		const void *host = NULL;                                                    \
+                                                                                            \
+		if (__builtin_constant_p(order) &&                                          \
+		    (order == __ATOMIC_RELAXED || order == __ATOMIC_ACQUIRE))               \
+			host = cvmm_mem_fast_(mem, gpa.addr, sizeof(*ret), false);          \
+		if (!host)                                                                  \
+			return cvmm_mem_load_u##bits##_any(mem, gpa, order, ret);           \
+		*ret = __atomic_load_n((const uint##bits##_t *)host, order);                \
+		*ret = CVMM_MEM_LE##bits##_(*ret);                                          \
+		return 0;                                                                   \
+	}                                                                                   \
+                                                                                            \
+	static inline __attribute__((always_inline)) int cvmm_mem_store_u##bits(            \
+		const struct cvmm_mem *mem, cvmm_gpa gpa, int order, uint##bits##_t v)      \
+	{                                                                                   \
+		void *host = NULL;                                                          \
+                                                                                            \
+		if (__builtin_constant_p(order) &&                                          \
+		    (order == __ATOMIC_RELAXED || order == __ATOMIC_RELEASE))               \
+			host = cvmm_mem_fast_(mem, gpa.addr, sizeof(v), true);              \
+		if (!host)                                                                  \
+			return cvmm_mem_store_u##bits##_any(mem, gpa, order, v);            \
+		__atomic_store_n((uint##bits##_t *)host, CVMM_MEM_LE##bits##_(v), order);   \
+		return 0;                                                                   \
+	}
+
+/* Little-endian to the host's order, or back. */
+#define CVMM_MEM_LE_(v, swap) (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? (v) : swap(v))
+#define CVMM_MEM_LE8_(v) (v)
+#define CVMM_MEM_LE16_(v) CVMM_MEM_LE_(v, __builtin_bswap16)
+#define CVMM_MEM_LE32_(v) CVMM_MEM_LE_(v, __builtin_bswap32)
+#define CVMM_MEM_LE64_(v) CVMM_MEM_LE_(v, __builtin_bswap64)
+
+/* cvmm_mem_load_u8() … cvmm_mem_store_u64() */
+CVMM_MEM_ATOMICS_(8)
+CVMM_MEM_ATOMICS_(16)
+CVMM_MEM_ATOMICS_(32)
+CVMM_MEM_ATOMICS_(64)
+#undef CVMM_MEM_ATOMICS_
 
 /* ---- streams: between descriptors and guest memory, without a copy in between --------------- */
 

@@ -23,19 +23,33 @@ static inline bool entry_allows(const struct cvmm_mem_entry *entry, enum cvmm_ac
 	return !((unsigned int)access & ~(unsigned int)entry->access);
 }
 
+/* Bytes from @hot->gpa on that allow the access. */
+static inline uint64_t room_of(const struct cvmm_mem_hot *hot, enum cvmm_access access)
+{
+	if (access == CVMM_ACCESS_READ)
+		return hot->readable;
+	return access == CVMM_ACCESS_WRITE || hot->readable ? hot->writable : 0;
+}
+
+static inline uint8_t *in_stretch(const struct cvmm_mem_hot *hot, uint64_t gpa, uint64_t len,
+				  enum cvmm_access access)
+{
+	uint64_t offset = gpa - hot->gpa, room = room_of(hot, access);
+
+	if (CVMM_LIKELY(offset < room && len <= room - offset))
+		return (uint8_t *)(hot->bias + (uintptr_t)gpa);
+	return NULL;
+}
+
 /* Host address of a range within one run, or NULL. For @len 0 its address must be in one. */
 static inline uint8_t *one_run(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len,
 			       enum cvmm_access access)
 {
-	const struct cvmm_mem_entry *entry = cvmm_mem_entry_find(mem, gpa.addr);
-	uint64_t offset;
+	uint8_t *host = in_stretch(&mem->fast.likely, gpa.addr, len, access);
 
-	if (CVMM_UNLIKELY(!entry || !entry_allows(entry, access)))
-		return NULL;
-	offset = gpa.addr - entry->gpa;
-	if (CVMM_UNLIKELY(len > entry->run_bytes - offset))
-		return NULL;
-	return entry->host + offset;
+	if (CVMM_LIKELY(host))
+		return host;
+	return in_stretch(&mem->hot[cvmm_mem_index_below(mem, gpa.addr)], gpa.addr, len, access);
 }
 
 int cvmm_mem_check(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum cvmm_access access)
@@ -281,65 +295,65 @@ int cvmm_mem_copy(const struct cvmm_mem *dst_mem, cvmm_gpa dst, const struct cvm
 #define le8toh(v) (v)
 #define htole8(v) (v)
 
-#define DEFINE_ATOMICS(bits)                                                            \
-	static uint##bits##_t load_le##bits(const void *host, int order)                \
-	{                                                                               \
-		const uint##bits##_t *p = host;                                         \
-                                                                                        \
-		switch (order) {                                                        \
-		case __ATOMIC_RELAXED:                                                  \
-			return le##bits##toh(__atomic_load_n(p, __ATOMIC_RELAXED));     \
-		case __ATOMIC_ACQUIRE:                                                  \
-			return le##bits##toh(__atomic_load_n(p, __ATOMIC_ACQUIRE));     \
-		default:                                                                \
-			return le##bits##toh(__atomic_load_n(p, __ATOMIC_SEQ_CST));     \
-		}                                                                       \
-	}                                                                               \
-                                                                                        \
-	static void store_le##bits(void *host, int order, uint##bits##_t v)             \
-	{                                                                               \
-		uint##bits##_t *p = host;                                               \
-                                                                                        \
-		v = htole##bits(v);                                                     \
-		switch (order) {                                                        \
-		case __ATOMIC_RELAXED:                                                  \
-			__atomic_store_n(p, v, __ATOMIC_RELAXED);                       \
-			break;                                                          \
-		case __ATOMIC_RELEASE:                                                  \
-			__atomic_store_n(p, v, __ATOMIC_RELEASE);                       \
-			break;                                                          \
-		default:                                                                \
-			__atomic_store_n(p, v, __ATOMIC_SEQ_CST);                       \
-			break;                                                          \
-		}                                                                       \
-	}                                                                               \
-                                                                                        \
-	int cvmm_mem_load_u##bits(const struct cvmm_mem *mem, cvmm_gpa gpa, int order,  \
-				  uint##bits##_t *ret)                                  \
-	{                                                                               \
-		const void *host;                                                       \
-                                                                                        \
-		if (gpa.addr & (sizeof(*ret) - 1))                                      \
-			return -EINVAL;                                                 \
-		host = one_run(mem, gpa, sizeof(*ret), CVMM_ACCESS_READ);               \
-		if (CVMM_UNLIKELY(!host))                                               \
-			return -EFAULT;                                                 \
-		*ret = load_le##bits(host, order);                                      \
-		return 0;                                                               \
-	}                                                                               \
-                                                                                        \
-	int cvmm_mem_store_u##bits(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, \
-				   uint##bits##_t v)                                    \
-	{                                                                               \
-		void *host;                                                             \
-                                                                                        \
-		if (gpa.addr & (sizeof(v) - 1))                                         \
-			return -EINVAL;                                                 \
-		host = one_run(mem, gpa, sizeof(v), CVMM_ACCESS_WRITE);                 \
-		if (CVMM_UNLIKELY(!host))                                               \
-			return -EFAULT;                                                 \
-		store_le##bits(host, order, v);                                         \
-		return 0;                                                               \
+#define DEFINE_ATOMICS(bits)                                                                  \
+	static uint##bits##_t load_le##bits(const void *host, int order)                      \
+	{                                                                                     \
+		const uint##bits##_t *p = host;                                               \
+                                                                                              \
+		switch (order) {                                                              \
+		case __ATOMIC_RELAXED:                                                        \
+			return le##bits##toh(__atomic_load_n(p, __ATOMIC_RELAXED));           \
+		case __ATOMIC_ACQUIRE:                                                        \
+			return le##bits##toh(__atomic_load_n(p, __ATOMIC_ACQUIRE));           \
+		default:                                                                      \
+			return le##bits##toh(__atomic_load_n(p, __ATOMIC_SEQ_CST));           \
+		}                                                                             \
+	}                                                                                     \
+                                                                                              \
+	static void store_le##bits(void *host, int order, uint##bits##_t v)                   \
+	{                                                                                     \
+		uint##bits##_t *p = host;                                                     \
+                                                                                              \
+		v = htole##bits(v);                                                           \
+		switch (order) {                                                              \
+		case __ATOMIC_RELAXED:                                                        \
+			__atomic_store_n(p, v, __ATOMIC_RELAXED);                             \
+			break;                                                                \
+		case __ATOMIC_RELEASE:                                                        \
+			__atomic_store_n(p, v, __ATOMIC_RELEASE);                             \
+			break;                                                                \
+		default:                                                                      \
+			__atomic_store_n(p, v, __ATOMIC_SEQ_CST);                             \
+			break;                                                                \
+		}                                                                             \
+	}                                                                                     \
+                                                                                              \
+	int cvmm_mem_load_u##bits##_any(const struct cvmm_mem *mem, cvmm_gpa gpa, int order,  \
+					uint##bits##_t *ret)                                  \
+	{                                                                                     \
+		const void *host;                                                             \
+                                                                                              \
+		if (gpa.addr & (sizeof(*ret) - 1))                                            \
+			return -EINVAL;                                                       \
+		host = one_run(mem, gpa, sizeof(*ret), CVMM_ACCESS_READ);                     \
+		if (CVMM_UNLIKELY(!host))                                                     \
+			return -EFAULT;                                                       \
+		*ret = load_le##bits(host, order);                                            \
+		return 0;                                                                     \
+	}                                                                                     \
+                                                                                              \
+	int cvmm_mem_store_u##bits##_any(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, \
+					 uint##bits##_t v)                                    \
+	{                                                                                     \
+		void *host;                                                                   \
+                                                                                              \
+		if (gpa.addr & (sizeof(v) - 1))                                               \
+			return -EINVAL;                                                       \
+		host = one_run(mem, gpa, sizeof(v), CVMM_ACCESS_WRITE);                       \
+		if (CVMM_UNLIKELY(!host))                                                     \
+			return -EFAULT;                                                       \
+		store_le##bits(host, order, v);                                               \
+		return 0;                                                                     \
 	}
 
 DEFINE_ATOMICS(8)

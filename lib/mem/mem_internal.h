@@ -83,18 +83,25 @@ static inline size_t cvmm_mem_upper_bound(const struct cvmm_mem *mem, uint64_t g
 	return (size_t)(base - mem->starts) + (*base <= gpa);
 }
 
-/* The entry that holds @gpa, or NULL. Most accesses hit the first region: it is tried first. */
+/* Index of the last entry at or below @gpa, or 0. */
+static inline size_t cvmm_mem_index_below(const struct cvmm_mem *mem, uint64_t gpa)
+{
+	uint64_t slot = gpa >> mem->fast.shift;
+	size_t bound;
+
+	if (CVMM_LIKELY(slot < CVMM_MEM_TABLE_SLOTS && mem->table[slot] == mem->table[slot + 1]))
+		return mem->table[slot];
+	bound = cvmm_mem_upper_bound(mem, gpa);
+	return bound ? bound - 1 : 0;
+}
+
+/* The entry that holds @gpa, or NULL. */
 static inline const struct cvmm_mem_entry *cvmm_mem_entry_find(const struct cvmm_mem *mem,
 							       uint64_t gpa)
 {
-	size_t below;
+	const struct cvmm_mem_entry *entry = &mem->entries[cvmm_mem_index_below(mem, gpa)];
 
-	if (CVMM_LIKELY(cvmm_mem_entry_has(&mem->entries[0], gpa)))
-		return &mem->entries[0];
-	below = cvmm_mem_upper_bound(mem, gpa);
-	if (!below || !cvmm_mem_entry_has(&mem->entries[below - 1], gpa))
-		return NULL;
-	return &mem->entries[below - 1];
+	return cvmm_mem_entry_has(entry, gpa) ? entry : NULL;
 }
 
 /**

@@ -82,20 +82,18 @@ static bool is_unused(const struct cvmm_mem_space *space, const struct cvmm_mem 
 	return __atomic_load_n(&mem->refs, __ATOMIC_ACQUIRE) == 1;
 }
 
-/* An unused map, taken off the list, or NULL. */
+/* An unused map, taken off the list, or NULL. Under the lock. */
 static struct cvmm_mem *take_unused(struct cvmm_mem_space *space)
 {
-	struct cvmm_mem *unused = NULL;
+	for (size_t i = 0; i < space->retired_count; i++) {
+		struct cvmm_mem *mem = space->retired[i];
 
-	pthread_mutex_lock(&space->lock);
-	for (size_t i = 0; !unused && i < space->retired_count; i++) {
-		if (!is_unused(space, space->retired[i]))
-			continue;
-		unused = space->retired[i];
-		space->retired[i] = space->retired[--space->retired_count];
+		if (is_unused(space, mem)) {
+			space->retired[i] = space->retired[--space->retired_count];
+			return mem;
+		}
 	}
-	pthread_mutex_unlock(&space->lock);
-	return unused;
+	return NULL;
 }
 
 void cvmm_mem_space_reclaim(struct cvmm_mem_space *space)
@@ -103,8 +101,12 @@ void cvmm_mem_space_reclaim(struct cvmm_mem_space *space)
 	struct cvmm_mem *unused;
 
 	/* Each outside of the lock: it may unmap gigabytes. */
-	while ((unused = take_unused(space)))
+	do {
+		pthread_mutex_lock(&space->lock);
+		unused = take_unused(space);
+		pthread_mutex_unlock(&space->lock);
 		cvmm_mem_unref(unused);
+	} while (unused);
 }
 
 /* Room for one more retired map. Return: 0 or -ENOMEM. */
@@ -123,19 +125,35 @@ static int make_room(struct cvmm_mem_space *space)
 	return 0;
 }
 
+/* Puts the current map on the list. Return: a reference that is one too many, or NULL. */
+static struct cvmm_mem *retire_current(struct cvmm_mem_space *space)
+{
+	/* A map that comes back again and again is there once. */
+	for (size_t i = 0; i < space->retired_count; i++)
+		if (space->retired[i] == space->current)
+			return space->current;
+	space->retired[space->retired_count++] = space->current;
+	return NULL;
+}
+
 int cvmm_mem_space_publish(struct cvmm_mem_space *space, struct cvmm_mem *mem)
 {
+	struct cvmm_mem *spare = NULL, *unused = NULL;
 	int ret;
 
 	pthread_mutex_lock(&space->lock);
 	ret = make_room(space);
 	if (!ret) {
-		space->retired[space->retired_count++] = space->current;
+		spare = retire_current(space);
 		__atomic_store_n(&space->current, cvmm_mem_ref(mem), __ATOMIC_SEQ_CST);
 		__atomic_store_n(&space->generation, space->generation + 1, __ATOMIC_RELEASE);
+		unused = take_unused(space);
 	}
 	pthread_mutex_unlock(&space->lock);
-	cvmm_mem_space_reclaim(space);
+	cvmm_mem_unref(spare);
+	cvmm_mem_unref(unused);
+	if (unused)
+		cvmm_mem_space_reclaim(space);
 	return ret;
 }
 
