@@ -171,6 +171,7 @@ struct cvmm_mem_region {
 	uint64_t guest_memfd_offset;
 };
 
+/* The region's last address. */
 static inline uint64_t cvmm_mem_region_last(const struct cvmm_mem_region *region)
 {
 	return region->gpa + (region->len_bytes - 1);
@@ -336,6 +337,7 @@ CVMM_API int cvmm_mem_write_any(const struct cvmm_mem *mem, cvmm_gpa gpa, const 
 		__atomic_store_n((uint##bits##_t *)(host), value_, __ATOMIC_RELAXED); \
 	} while (0)
 
+/* As declared above. */
 static inline __attribute__((always_inline)) int cvmm_mem_read(const struct cvmm_mem *mem,
 							       cvmm_gpa gpa, void *dst, size_t len)
 {
@@ -361,6 +363,7 @@ static inline __attribute__((always_inline)) int cvmm_mem_read(const struct cvmm
 	return 0;
 }
 
+/* As declared above. */
 static inline __attribute__((always_inline)) int
 cvmm_mem_write(const struct cvmm_mem *mem, cvmm_gpa gpa, const void *src, size_t len)
 {

@@ -6,7 +6,8 @@
  * cbmc: --unwind 6 --bounds-check
  * mutations: 1
  */
-#if MUTATION == 1 /* a piece that ends with its region although its run goes on, and is counted whole */
+#if MUTATION == \
+	1 /* a piece that ends with its region although its run goes on, and is counted whole */
 #define MUTATED_PIECE
 #endif
 #include "proof_mem.h"
@@ -28,7 +29,8 @@ void harness(void)
 	for (int i = 0; i < PROOF_REGIONS + 1; i++) {
 		if (!cvmm_mem_walk_next(&walk, &piece))
 			break;
-		__CPROVER_assert(piece.iov_len && piece.iov_len <= len - at, "no piece is too long");
+		__CPROVER_assert(piece.iov_len && piece.iov_len <= len - at,
+				 "no piece is too long");
 		if (k >= at && k - at < piece.iov_len) {
 			covered++;
 			__CPROVER_assert((uint64_t)(uintptr_t)piece.iov_base + (k - at) ==
