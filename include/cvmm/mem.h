@@ -242,7 +242,10 @@ struct cvmm_mem_hot {
 	uintptr_t bias;
 };
 
-#define CVMM_MEM_TABLE_SLOTS 1024
+#ifndef CVMM_MEM_TABLE_LOG2
+#define CVMM_MEM_TABLE_LOG2 10 /* less only in proofs */
+#endif
+#define CVMM_MEM_TABLE_SLOTS (1 << CVMM_MEM_TABLE_LOG2)
 
 /*
  * How every struct cvmm_mem begins: one cache line.

@@ -113,8 +113,8 @@ static void fill_table(struct cvmm_mem *mem)
 	uint64_t end = mem->count ? last->gpa + (last->len_bytes - 1) : 0;
 	size_t slot = 0;
 
-	while (mem->fast.shift < 63 && end >> mem->fast.shift >= CVMM_MEM_TABLE_SLOTS)
-		mem->fast.shift++;
+	if (end >> CVMM_MEM_TABLE_LOG2)
+		mem->fast.shift = 64U - (unsigned int)__builtin_clzll(end) - CVMM_MEM_TABLE_LOG2;
 	for (size_t i = 0; i < mem->count; i++) {
 		/* The first slot that begins at this entry's address, or behind it. */
 		uint64_t gpa = mem->entries[i].gpa;
