@@ -291,7 +291,8 @@ CVMM_API void cvmm_dirty_merge(struct cvmm_dirty *to, const struct cvmm_dirty *f
  * @words: as cvmm_dirty_get_and_reset() gives them. KVM's dirty log is of this form, on a
  *         little-endian host with pages of the same size.
  *
- * Pages outside of @dirty are dropped and counted. Return: 0; -EINVAL if @addr is inside of a page.
+ * Pages outside of @dirty are dropped and counted, except that bits above 2^64 are ignored.
+ * Return: 0; -EINVAL if @addr is inside of a page.
  */
 CVMM_API int cvmm_dirty_merge_words(struct cvmm_dirty *dirty, uint64_t addr, const uint64_t *words,
 				    size_t count);

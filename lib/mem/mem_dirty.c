@@ -564,13 +564,9 @@ int cvmm_dirty_merge_words(struct cvmm_dirty *dirty, uint64_t addr, const uint64
 		start = next_bit(words, count, start, true);
 		if (start == count * WORD_BITS)
 			return 0;
-		if (start > (UINT64_MAX - addr) >> log2) {
-			/* Above 2^64, as are all that follow. */
-			if (__atomic_load_n(&dirty->state, __ATOMIC_RELAXED) &
-			    CVMM_DIRTY_STATE_ENABLED)
-				count_dropped(dirty);
+		/* Above 2^64, as are all that follow. */
+		if (start > (UINT64_MAX - addr) >> log2)
 			return 0;
-		}
 		end = next_bit(words, count, start, false);
 		cvmm_dirty_mark(dirty, addr + (start << log2),
 				end - start > run_max ? UINT64_MAX : (end - start) << log2);
