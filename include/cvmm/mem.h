@@ -12,12 +12,29 @@
  * Host pointers and iovecs that this interface hands out are valid while the caller holds a
  * reference to the map they came from.
  *
+ * What every access means, whoever the guest is:
+ *
+ *  - Aligned accesses of 1, 2, 4 and 8 bytes are single ones: they see or change all of the field at
+ *    once, and only once. Anything else is copied in an unknown order, and not atomic.
+ *  - An empty range touches nothing, and is fine at any address.
+ *  - A range that would pass 2^64 is not RAM, even if the map ends there and begins at 0.
+ *  - A range of which one byte is a hole, or lacks a right, is refused as a whole: writes change
+ *    nothing then.
+ *
+ * A map may have more to it than regions, and every function here heeds it:
+ *
+ *  - a dirty bitmap (cvmm_mem_with_dirty()), in which all writes are marked;
+ *  - an IOMMU in front of it (cvmm_mem_create_iommu() in <cvmm/mem_iommu.h>): then its addresses are
+ *    I/O virtual ones;
+ *  - regions that are mapped only for as long as an access takes (CVMM_MEM_ON_DEMAND).
+ *
  * Unstable (0.x): names and layouts may change between releases.
  */
 #ifndef CVMM_MEM_H
 #define CVMM_MEM_H
 
 #include <cvmm/base.h>
+#include <cvmm/mem_dirty.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -93,6 +110,7 @@ enum cvmm_mem_kind {
 	CVMM_MEM_FILE,	    /* shared mapping of a caller's file */
 	CVMM_MEM_HUGETLB,   /* memfd of huge pages, see hugetlb_log2 */
 	CVMM_MEM_EXTERNAL,  /* the caller's memory; never unmapped by us */
+	CVMM_MEM_ON_DEMAND, /* mapped by config.ops, for each access anew */
 };
 
 #define CVMM_MEM_REGIONS_MAX 512
@@ -110,6 +128,26 @@ enum cvmm_mem_flags {
 };
 
 #define CVMM_MEM_PREFAULT_THREADS_MAX 64
+
+/* The most that CVMM_MEM_ON_DEMAND asks for at a time. */
+#define CVMM_MEM_WINDOW_BYTES_MAX (UINT64_C(1) << 18)
+
+/**
+ * struct cvmm_mem_ops - what somebody else does about a region's memory
+ * @map: CVMM_MEM_ON_DEMAND: make the bytes [offset, offset + len_bytes) of the region accessible, and
+ *       tell the address of the first; any offset, at most CVMM_MEM_WINDOW_BYTES_MAX within the
+ *       region. Return: 0 or negative errno, which the access then fails with.
+ * @unmap: CVMM_MEM_ON_DEMAND: the end of what @map began, with the same numbers
+ * @release: the last map that has the region is gone; may be NULL. Also of CVMM_MEM_EXTERNAL.
+ *
+ * Context: any thread, several at a time.
+ */
+struct cvmm_mem_ops {
+	int (*map)(void *ctx, uint64_t offset, uint64_t len_bytes, enum cvmm_access access,
+		   void **ret_host);
+	void (*unmap)(void *ctx, void *host, uint64_t len_bytes);
+	void (*release)(void *ctx);
+};
 
 /**
  * struct cvmm_mem_config - one region of guest RAM
@@ -132,6 +170,9 @@ enum cvmm_mem_flags {
  *               KVM_CREATE_GUEST_MEMFD), duplicated. The host's mapping is then the shared half.
  *               Kept for whoever tells KVM (KVM_SET_USER_MEMORY_REGION2); never mapped here.
  * @guest_memfd_offset: page-aligned offset of the region's first byte in @guest_memfd
+ * @ops: CVMM_MEM_ON_DEMAND, and if wanted CVMM_MEM_EXTERNAL; must outlive all maps with the region
+ * @ops_ctx: for @ops. The region owns it from the moment that the call that makes a map of it
+ *           succeeds; if that fails @release was not called.
  */
 struct cvmm_mem_config {
 	cvmm_gpa gpa;
@@ -147,11 +188,13 @@ struct cvmm_mem_config {
 	unsigned int prefault_threads;
 	int guest_memfd;
 	uint64_t guest_memfd_offset;
+	const struct cvmm_mem_ops *ops;
+	void *ops_ctx;
 };
 
 /**
  * struct cvmm_mem_region - one mapped region, read-only for callers
- * @host: where [gpa, gpa + len_bytes) is mapped in this process
+ * @host: where [gpa, gpa + len_bytes) is mapped in this process; NULL for CVMM_MEM_ON_DEMAND
  * @fd: descriptor to share with other processes, or -1; owned by the region
  * @flags: as they were asked for
  * @page_bytes: size of the pages behind it: the host's, or those of CVMM_MEM_HUGETLB
@@ -208,6 +251,19 @@ CVMM_API int cvmm_mem_insert(struct cvmm_mem *mem, const struct cvmm_mem_config 
 CVMM_API int cvmm_mem_remove(struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len_bytes,
 			     struct cvmm_mem **ret_mem, struct cvmm_error *err);
 
+/**
+ * cvmm_mem_with_dirty() - the same memory, with writes marked in a bitmap
+ * @dirty: covers guest-physical addresses; NULL for a map without. The new map takes a reference.
+ *
+ * What cvmm_mem_insert() and cvmm_mem_remove() make of the new map has the same bitmap. A bitmap that
+ * is disabled costs a load for each write, so that a VMM can have one from the start. Writes through
+ * pointers of cvmm_mem_ptr() and cvmm_mem_span() are for the caller to mark: cvmm_mem_mark_dirty().
+ *
+ * Return: 0; -ENOMEM; -EINVAL for a map behind an IOMMU, whose bitmap is given when it is made.
+ */
+CVMM_API int cvmm_mem_with_dirty(struct cvmm_mem *mem, struct cvmm_dirty *dirty,
+				 struct cvmm_mem **ret_mem, struct cvmm_error *err);
+
 /* Any thread. The last unref unmaps regions that no other map shares. NULL is allowed for unref. */
 CVMM_API struct cvmm_mem *cvmm_mem_ref(struct cvmm_mem *mem);
 CVMM_API struct cvmm_mem *cvmm_mem_unref(struct cvmm_mem *mem); /* returns NULL */
@@ -254,11 +310,13 @@ struct cvmm_mem_hot {
  * @table: for each of the equal parts of the address space up to the end of RAM, the region that holds
  *         its first byte, or the last one below it; one more at the end. Where two neighbours in the
  *         table differ, the part between them is searched out of line.
+ * @dirty: where writes are marked, or NULL
  */
 struct cvmm_mem_fast {
 	struct cvmm_mem_hot likely;
 	const struct cvmm_mem_hot *hot;
 	const uint16_t *table;
+	struct cvmm_dirty *dirty;
 	unsigned int shift;
 } __attribute__((aligned(64)));
 
@@ -292,8 +350,14 @@ cvmm_mem_fast_(const struct cvmm_mem *mem, uint64_t gpa, uint64_t len, bool is_w
 	return (void *)(hot->bias + (uintptr_t)gpa);
 }
 
-/* Objects up to this size are copied in line. */
-#define CVMM_MEM_INLINE_BYTES_MAX 64
+static inline __attribute__((always_inline)) void
+cvmm_mem_fast_mark_(const struct cvmm_mem *mem, uint64_t gpa, uint64_t len, bool in_one_page)
+{
+	struct cvmm_dirty *dirty = ((const struct cvmm_mem_fast *)mem)->dirty;
+
+	if (CVMM_UNLIKELY(dirty))
+		cvmm_dirty_mark_(dirty, gpa, len, in_one_page);
+}
 
 /* ---- the door: every device access goes through these -------------------------------------- */
 
@@ -346,7 +410,7 @@ static inline __attribute__((always_inline)) int cvmm_mem_read(const struct cvmm
 {
 	const void *host = NULL;
 
-	if (__builtin_constant_p(len) && len && len <= CVMM_MEM_INLINE_BYTES_MAX)
+	if (__builtin_constant_p(len) && len)
 		host = cvmm_mem_fast_(mem, gpa.addr, len, false);
 	if (!host)
 		return cvmm_mem_read_any(mem, gpa, dst, len);
@@ -372,7 +436,7 @@ cvmm_mem_write(const struct cvmm_mem *mem, cvmm_gpa gpa, const void *src, size_t
 {
 	void *host = NULL;
 
-	if (__builtin_constant_p(len) && len && len <= CVMM_MEM_INLINE_BYTES_MAX)
+	if (__builtin_constant_p(len) && len)
 		host = cvmm_mem_fast_(mem, gpa.addr, len, true);
 	if (!host)
 		return cvmm_mem_write_any(mem, gpa, src, len);
@@ -387,6 +451,7 @@ cvmm_mem_write(const struct cvmm_mem *mem, cvmm_gpa gpa, const void *src, size_t
 	else
 		memcpy(host, src, len);
 	__asm__ volatile("" ::: "memory");
+	cvmm_mem_fast_mark_(mem, gpa.addr, len, len == 1 || len == 2 || len == 4 || len == 8);
 	return 0;
 }
 
@@ -406,11 +471,45 @@ CVMM_API int cvmm_mem_fill(const struct cvmm_mem *mem, cvmm_gpa gpa, uint8_t val
  * @iov: room for @iov_max pieces; unspecified on failure
  * @ret_count: pieces used; one for each stretch that is contiguous in the host, none for @len 0
  *
- * Return: 0; -EFAULT if any byte lacks @access; -ENOBUFS if @iov_max is too small.
+ * Return: 0; -EFAULT if any byte lacks @access; -ENOBUFS if @iov_max is too small; -ENOTSUP for
+ * memory that is mapped on demand (use cvmm_mem_pin()).
  */
 CVMM_API int cvmm_mem_span(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len,
 			   enum cvmm_access access, struct iovec *iov, size_t iov_max,
 			   size_t *ret_count);
+
+/**
+ * struct cvmm_mem_pin - a range that was made accessible; private
+ */
+struct cvmm_mem_pin {
+	const struct cvmm_mem *mem;
+	cvmm_gpa gpa;
+	uint64_t len_bytes;
+	enum cvmm_access access;
+	const struct iovec *iov;
+	size_t count;
+};
+
+/**
+ * cvmm_mem_pin() - as cvmm_mem_span(), for memory of all kinds, with an end
+ * @iov: room for @iov_max pieces; must stay as it is until cvmm_mem_unpin()
+ * @ret_pin: what to end it with
+ *
+ * Return: as cvmm_mem_span(), or what mapping on demand failed with.
+ * Context: @mem must be held until cvmm_mem_unpin(), which must come, from any thread.
+ */
+CVMM_API int cvmm_mem_pin(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len,
+			  enum cvmm_access access, struct iovec *iov, size_t iov_max,
+			  struct cvmm_mem_pin *ret_pin);
+
+/* The end of the accesses: unmaps what was mapped on demand, and marks what may have been written. */
+CVMM_API void cvmm_mem_unpin(struct cvmm_mem_pin *pin);
+
+/*
+ * Mark a range that was written to through a pointer or a span, in the map's dirty bitmap if it has one.
+ * After the write.
+ */
+CVMM_API void cvmm_mem_mark_dirty(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len);
 
 /**
  * cvmm_mem_ptr() - host address of a range that is contiguous in the host
@@ -458,6 +557,7 @@ CVMM_API void *cvmm_mem_ptr(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t l
 		if (!host)                                                                  \
 			return cvmm_mem_store_u##bits##_any(mem, gpa, order, v);            \
 		__atomic_store_n((uint##bits##_t *)host, CVMM_MEM_LE##bits##_(v), order);   \
+		cvmm_mem_fast_mark_(mem, gpa.addr, sizeof(v), true);                        \
 		return 0;                                                                   \
 	}
 
@@ -525,8 +625,9 @@ CVMM_API int cvmm_mem_write_full_to_fd(const struct cvmm_mem *mem, cvmm_gpa gpa,
  * cvmm_mem_discard() - give the pages of a range back to the host
  *
  * For balloons. Whole pages inside of the range are freed and read as zeroes afterwards; the parts of
- * pages at its ends are left alone. Return: 0; -EFAULT outside of RAM; -ENOTSUP for a region of
- * CVMM_MEM_FILE or CVMM_MEM_EXTERNAL (then nothing was freed); or what the system failed with.
+ * pages at its ends are left alone. Return: 0; -EFAULT outside of RAM; -ENOTSUP where the memory is not
+ * ours (CVMM_MEM_FILE, _EXTERNAL, _ON_DEMAND) or behind an IOMMU (then nothing was freed); or what the
+ * system failed with.
  */
 CVMM_API int cvmm_mem_discard(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len);
 

@@ -46,7 +46,7 @@ extern "C" {
  * What a marker must know besides what never changes, in one word, so that one load gets it whole:
  * the number of pages that can be marked now, and how. 0 is a bitmap that is not enabled.
  */
-#define CVMM_DIRTY_STATE_SLOW UINT64_C(1)    /* use cvmm_dirty_mark_slow(), which has a fence */
+#define CVMM_DIRTY_STATE_SLOW UINT64_C(1)    /* a fence is needed before the state is looked at */
 #define CVMM_DIRTY_STATE_ALWAYS UINT64_C(2)  /* set the bit even where it is set already */
 #define CVMM_DIRTY_STATE_ENABLED UINT64_C(4) /* without it there are no pages to mark */
 #define CVMM_DIRTY_STATE_SHIFT 3U
@@ -56,7 +56,9 @@ extern "C" {
 
 /**
  * struct cvmm_dirty - a dirty bitmap; its members are for the inline functions below only
- * @state: see CVMM_DIRTY_STATE_SLOW and the following; atomic, the only member that changes
+ * @state: see CVMM_DIRTY_STATE_SLOW and the following; atomic
+ * @quick_pages: how many pages need not be marked where their bit is found set; 0 unless the bitmap is
+ *               enabled, in-process and of pages of the smallest size; atomic, changes with @state
  * @base: first address, the start of a page
  * @words: bits, page 64 * i + b in bit b of word i *as little-endian*, which makes bytes of them
  *         those of the vhost log on any host. Mapped as long as the bitmap lives.
@@ -67,6 +69,7 @@ extern "C" {
  */
 struct cvmm_dirty {
 	uint64_t state;
+	uint64_t quick_pages;
 	uint64_t base;
 	uint64_t *words;
 	uint64_t page_log2;
@@ -165,8 +168,44 @@ CVMM_API int cvmm_dirty_log_unset(struct cvmm_dirty *dirty, struct cvmm_error *e
 
 /* ---- marking ------------------------------------------------------------------------------- */
 
-/* Any range, and every case that the fast path leaves out. */
+/* Everything but a page that was found marked already. */
 CVMM_API void cvmm_dirty_mark_slow(struct cvmm_dirty *dirty, uint64_t addr, uint64_t len);
+
+/* Whether the bit of a page of the bitmap is set. Private. */
+static inline __attribute__((always_inline)) bool cvmm_dirty_is_set_(const struct cvmm_dirty *dirty,
+								     uint64_t page)
+{
+	const uint64_t *word = &dirty->words[page / CVMM_DIRTY_WORD_BITS];
+
+	return le64toh(__atomic_load_n(word, __ATOMIC_RELAXED)) >> page % CVMM_DIRTY_WORD_BITS & 1;
+}
+
+/*
+ * What most marks come to: the page is dirty already, or both are. @in_one_page: the caller knows that
+ * the range, which is not empty, does not cross a border of pages. Private.
+ */
+static inline __attribute__((always_inline)) void
+cvmm_dirty_mark_(struct cvmm_dirty *dirty, uint64_t addr, uint64_t len, bool in_one_page)
+{
+	uint64_t page, last, quick;
+
+	/* Keeps the compiler from looking before it wrote; for the processor see mem_dirty.c. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	quick = __atomic_load_n(&dirty->quick_pages, __ATOMIC_RELAXED);
+	page = (addr - dirty->base) >> CVMM_DIRTY_PAGE_LOG2_MIN;
+	if (CVMM_LIKELY(page < quick && cvmm_dirty_is_set_(dirty, page))) {
+		if (in_one_page)
+			return;
+		/* @len 0 wraps and is too long; a sum that wraps is below the first page. */
+		last = (addr - dirty->base + (len - 1)) >> CVMM_DIRTY_PAGE_LOG2_MIN;
+		if (len - 1 < CVMM_DIRTY_FAST_LEN_MAX &&
+		    (last == page ||
+		     (last > page && last < quick && cvmm_dirty_is_set_(dirty, last))))
+			return;
+	}
+	if (__atomic_load_n(&dirty->state, __ATOMIC_RELAXED))
+		cvmm_dirty_mark_slow(dirty, addr, len);
+}
 
 /**
  * cvmm_dirty_mark() - mark the pages of a range that was just written to
@@ -175,36 +214,12 @@ CVMM_API void cvmm_dirty_mark_slow(struct cvmm_dirty *dirty, uint64_t addr, uint
  * @len: bytes; 0 marks nothing. A range that passes the end of the address space ends there.
  *
  * Pages outside of the bitmap are dropped and counted, see cvmm_dirty_dropped(). Disabled, this is
- * one relaxed load. Context: any thread, never blocks (page faults aside).
+ * two relaxed loads. Context: any thread, never blocks (page faults aside).
  */
 static inline void cvmm_dirty_mark(struct cvmm_dirty *dirty, uint64_t addr, uint64_t len)
 {
-	uint64_t state, offset, page, mask, *word;
-
-	if (!dirty)
-		return;
-	/* Keeps the compiler from looking before it wrote; for the processor see mem_dirty.c. */
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	state = __atomic_load_n(&dirty->state, __ATOMIC_RELAXED);
-	if (CVMM_LIKELY(!state))
-		return;
-	offset = addr - dirty->base;
-	page = offset >> dirty->page_log2;
-	/*
-	 * In the fast path the first byte is in the bitmap and the last one in the same page. @len
-	 * 0 wraps and is too long; a sum that wraps is in page 0, which is not the last page.
-	 */
-	if (CVMM_UNLIKELY((state & CVMM_DIRTY_STATE_SLOW) ||
-			  page >= state >> CVMM_DIRTY_STATE_SHIFT ||
-			  len - 1 >= CVMM_DIRTY_FAST_LEN_MAX ||
-			  (offset + (len - 1)) >> dirty->page_log2 != page)) {
-		cvmm_dirty_mark_slow(dirty, addr, len);
-		return;
-	}
-	word = &dirty->words[page / CVMM_DIRTY_WORD_BITS];
-	mask = htole64(UINT64_C(1) << page % CVMM_DIRTY_WORD_BITS);
-	if ((state & CVMM_DIRTY_STATE_ALWAYS) || !(__atomic_load_n(word, __ATOMIC_RELAXED) & mask))
-		__atomic_fetch_or(word, mask, __ATOMIC_RELEASE);
+	if (dirty)
+		cvmm_dirty_mark_(dirty, addr, len, false);
 }
 
 /* ---- looking ------------------------------------------------------------------------------- */

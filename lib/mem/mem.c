@@ -49,12 +49,18 @@ static struct cvmm_mem *map_alloc(size_t room)
 	return mem;
 }
 
+struct cvmm_mem *cvmm_mem_alloc_empty(void)
+{
+	return map_alloc(0);
+}
+
 /* Appends a region, in the order of addresses. It takes the reference to @mapping. */
 static void map_append(struct cvmm_mem *mem, struct cvmm_mem_mapping *mapping)
 {
 	const struct cvmm_mem_region *region = &mapping->region;
 
 	mem->starts[mem->count] = region->gpa;
+	mem->has_windows |= region->kind == CVMM_MEM_ON_DEMAND;
 	mem->entries[mem->count++] = (struct cvmm_mem_entry){
 		.gpa = region->gpa,
 		.len_bytes = region->len_bytes,
@@ -80,7 +86,8 @@ static void find_runs(struct cvmm_mem *mem)
 
 		entry->run_bytes = entry->len_bytes;
 		/* A sum that wraps to 0 cannot be the start of a later entry. */
-		if (i + 1 < mem->count && entry->gpa + entry->len_bytes == next->gpa &&
+		if (i + 1 < mem->count && entry->host &&
+		    entry->gpa + entry->len_bytes == next->gpa &&
 		    entry->host + entry->len_bytes == next->host && entry->access == next->access)
 			entry->run_bytes += next->run_bytes;
 	}
@@ -92,15 +99,16 @@ static void fill_hot(struct cvmm_mem *mem)
 
 	for (size_t i = 0; i < mem->count; i++) {
 		const struct cvmm_mem_entry *entry = &mem->entries[i];
+		uint64_t in_reach = entry->host ? entry->run_bytes : 0;
 
 		mem->hot[i] = (struct cvmm_mem_hot){
 			.gpa = entry->gpa,
-			.readable = entry->access & CVMM_ACCESS_READ ? entry->run_bytes : 0,
-			.writable = entry->access & CVMM_ACCESS_WRITE ? entry->run_bytes : 0,
+			.readable = entry->access & CVMM_ACCESS_READ ? in_reach : 0,
+			.writable = entry->access & CVMM_ACCESS_WRITE ? in_reach : 0,
 			.bias = (uintptr_t)entry->host - (uintptr_t)entry->gpa,
 		};
-		if (entry->run_bytes > longest) {
-			longest = entry->run_bytes;
+		if (in_reach > longest) {
+			longest = in_reach;
 			mem->fast.likely = mem->hot[i];
 		}
 	}
@@ -128,9 +136,11 @@ static void fill_table(struct cvmm_mem *mem)
 		mem->table[slot] = (uint16_t)(mem->count ? mem->count - 1 : 0);
 }
 
-/* The last step: everything that follows from the entries. */
-static void map_finish(struct cvmm_mem *mem)
+/* The last step: everything that follows from the entries, and the bitmap of @like (or NULL). */
+static void map_finish(struct cvmm_mem *mem, const struct cvmm_mem *like)
 {
+	if (like && like->fast.dirty)
+		mem->fast.dirty = cvmm_dirty_ref(like->fast.dirty);
 	find_runs(mem);
 	fill_hot(mem);
 	fill_table(mem);
@@ -286,17 +296,28 @@ int cvmm_mem_create(const struct cvmm_mem_config *configs, size_t count, struct 
 	if (!ret)
 		ret = map_plans(plans, count, err);
 	/* What was mapped belongs to the map from here on, also if it is not to be. */
-	for (size_t i = 0; mem && plans && i < count && plans[i].mapping; i++)
+	for (size_t i = 0; mem && plans && i < count && plans[i].mapping; i++) {
+		if (ret)
+			plans[i].mapping->ops = NULL; /* still the caller's */
 		map_append(mem, plans[i].mapping);
+	}
 	free(plans);
 	if (ret) {
 		add_total(configs, count, err);
 		cvmm_mem_unref(mem);
 		return ret;
 	}
-	map_finish(mem);
+	map_finish(mem, NULL);
 	*ret_mem = mem;
 	return 0;
+}
+
+static int fail_iommu(struct cvmm_error *err)
+{
+	return cvmm_fail(
+		err, -EINVAL,
+		"guest memory behind an IOMMU cannot be changed; change what is behind it, "
+		"and make it anew");
 }
 
 /* Maps a region that becomes entry @at of @mem: behind its neighbour, if there is one. */
@@ -326,6 +347,8 @@ int cvmm_mem_insert(struct cvmm_mem *mem, const struct cvmm_mem_config *config,
 	size_t at;
 	int ret;
 
+	if (mem->iommu)
+		return fail_iommu(err);
 	if (mem->count >= CVMM_MEM_REGIONS_MAX)
 		return too_many(err);
 	ret = cvmm_mem_config_check(config, err);
@@ -351,7 +374,7 @@ int cvmm_mem_insert(struct cvmm_mem *mem, const struct cvmm_mem_config *config,
 	map_append(changed, mapping);
 	for (size_t i = at; i < mem->count; i++)
 		map_share(changed, &mem->entries[i]);
-	map_finish(changed);
+	map_finish(changed, mem);
 	*ret_mem = changed;
 	return 0;
 }
@@ -372,7 +395,26 @@ int cvmm_mem_remove(struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len_bytes,
 	for (size_t i = 0; i < mem->count; i++)
 		if (&mem->entries[i] != gone)
 			map_share(changed, &mem->entries[i]);
-	map_finish(changed);
+	map_finish(changed, mem);
+	*ret_mem = changed;
+	return 0;
+}
+
+int cvmm_mem_with_dirty(struct cvmm_mem *mem, struct cvmm_dirty *dirty, struct cvmm_mem **ret_mem,
+			struct cvmm_error *err)
+{
+	struct cvmm_mem *changed;
+
+	if (mem->iommu)
+		return fail_iommu(err);
+	changed = map_alloc(mem->count);
+	if (!changed)
+		return cvmm_fail(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < mem->count; i++)
+		map_share(changed, &mem->entries[i]);
+	map_finish(changed, NULL);
+	if (dirty)
+		changed->fast.dirty = cvmm_dirty_ref(dirty);
 	*ret_mem = changed;
 	return 0;
 }
@@ -392,6 +434,8 @@ struct cvmm_mem *cvmm_mem_unref(struct cvmm_mem *mem)
 		return NULL;
 	for (size_t i = 0; i < mem->count; i++)
 		cvmm_mem_mapping_unref(mem->entries[i].mapping);
+	cvmm_dirty_unref(mem->fast.dirty);
+	cvmm_mem_iommu_free(mem->iommu);
 	free(mem);
 	return NULL;
 }

@@ -5,6 +5,10 @@
  * byte moves, and then walked region by region: regions are neighbours in the array if they are
  * neighbours in the address space. A map does not change, so that what was checked stays true.
  *
+ * Behind an IOMMU a map has no regions of its own: nothing is found in line or by one_run(), and every
+ * range is walked, piece by piece of what the IOTLB says (mem_iommu.c). Regions that are mapped on
+ * demand are never found in line either: the walk maps them, a window at a time.
+ *
  * The guest writes to this memory while we read it. Fields of 1, 2, 4 or 8 bytes at their natural
  * alignment are therefore one access of the processor (regions start at page boundaries here and in
  * the guest, so guest alignment is host alignment), and a copy is fenced against a compiler that
@@ -52,10 +56,10 @@ static inline uint8_t *one_run(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_
 	return in_stretch(&mem->hot[cvmm_mem_index_below(mem, gpa.addr)], gpa.addr, len, access);
 }
 
-int cvmm_mem_check(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum cvmm_access access)
+static int check_regions(const struct cvmm_mem *mem, uint64_t at, uint64_t len,
+			 enum cvmm_access access)
 {
 	const struct cvmm_mem_entry *entry, *end = mem->entries + mem->count;
-	uint64_t at = gpa.addr;
 
 	if (!len)
 		return 0;
@@ -77,31 +81,89 @@ int cvmm_mem_check(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum 
 	return -EFAULT;
 }
 
+int cvmm_mem_check(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum cvmm_access access)
+{
+	struct cvmm_mem_walk walk;
+	int ret;
+
+	if (CVMM_LIKELY(!mem->iommu))
+		return check_regions(mem, gpa.addr, len, access);
+	ret = cvmm_mem_walk_start(&walk, mem, gpa, len, access);
+	if (!ret)
+		cvmm_mem_walk_end(&walk);
+	return ret;
+}
+
+/* ---- walks --------------------------------------------------------------------------------- */
+
+void cvmm_mem_walk_go_on(struct cvmm_mem_walk *walk, const struct cvmm_mem *mem, uint64_t gpa,
+			 uint64_t len)
+{
+	walk->entry = cvmm_mem_entry_find(mem, gpa);
+	walk->offset = gpa - walk->entry->gpa;
+	walk->left = len;
+}
+
 int cvmm_mem_walk_start(struct cvmm_mem_walk *walk, const struct cvmm_mem *mem, cvmm_gpa gpa,
 			uint64_t len, enum cvmm_access access)
 {
-	int ret = cvmm_mem_check(mem, gpa, len, access);
+	int ret;
 
+	*walk = (struct cvmm_mem_walk){ .access = access };
+	if (CVMM_UNLIKELY(mem->iommu))
+		return cvmm_mem_iommu_walk_start(walk, mem->iommu, gpa.addr, len, access);
+	ret = check_regions(mem, gpa.addr, len, access);
+	if (!ret && len)
+		cvmm_mem_walk_go_on(walk, mem, gpa.addr, len);
+	return ret;
+}
+
+static void close_window(struct cvmm_mem_walk *walk)
+{
+	const struct cvmm_mem_mapping *owner = walk->window_owner;
+
+	if (owner)
+		owner->ops->unmap(owner->ops_ctx, walk->window, walk->window_bytes);
+	walk->window_owner = NULL;
+}
+
+/* Maps up to @len bytes of the region that the walk is in. Return: 0 or negative errno. */
+static int open_window(struct cvmm_mem_walk *walk, uint64_t len)
+{
+	const struct cvmm_mem_mapping *owner = walk->entry->mapping;
+	int ret;
+
+	if (len > CVMM_MEM_WINDOW_BYTES_MAX)
+		len = CVMM_MEM_WINDOW_BYTES_MAX;
+	ret = owner->ops->map(owner->ops_ctx, walk->offset, len, walk->access, &walk->window);
 	if (ret)
 		return ret;
-	walk->left = len;
-	walk->offset = 0;
-	walk->entry = len ? cvmm_mem_entry_find(mem, gpa.addr) : NULL;
-	if (walk->entry)
-		walk->offset = gpa.addr - walk->entry->gpa;
+	walk->window_bytes = len;
+	walk->window_owner = owner;
 	return 0;
 }
 
-bool cvmm_mem_walk_next(struct cvmm_mem_walk *walk, struct iovec *ret_piece)
+int cvmm_mem_walk_next(struct cvmm_mem_walk *walk, struct iovec *ret_piece)
 {
 	uint64_t len, behind;
+	int ret;
 
+	close_window(walk);
+	if (!walk->left && walk->iova_left)
+		cvmm_mem_iommu_walk_next(walk);
 	if (!walk->left)
-		return false;
+		return 0;
 	len = walk->entry->run_bytes - walk->offset;
 	if (len > walk->left)
 		len = walk->left;
 	ret_piece->iov_base = walk->entry->host + walk->offset;
+	if (!walk->entry->host) {
+		ret = open_window(walk, len);
+		if (ret)
+			return ret;
+		len = walk->window_bytes;
+		ret_piece->iov_base = walk->window;
+	}
 	ret_piece->iov_len = len;
 	walk->left -= len;
 	/* The range was checked: while bytes are left there is an entry behind the run. */
@@ -110,32 +172,132 @@ bool cvmm_mem_walk_next(struct cvmm_mem_walk *walk, struct iovec *ret_piece)
 		walk->entry++;
 	}
 	walk->offset = behind;
-	return true;
+	return 1;
+}
+
+void cvmm_mem_walk_end(struct cvmm_mem_walk *walk)
+{
+	close_window(walk);
+	if (walk->iommu)
+		cvmm_mem_iommu_walk_end(walk);
+}
+
+/* ---- lists of pieces ------------------------------------------------------------------------- */
+
+/* All pieces of a walk; *ret_count is set whatever is returned. Windows are the caller's to unmap. */
+static int gather(struct cvmm_mem_walk *walk, struct iovec *iov, size_t iov_max, size_t *ret_count)
+{
+	struct iovec piece;
+	int ret;
+
+	*ret_count = 0;
+	while ((ret = cvmm_mem_walk_next(walk, &piece)) > 0) {
+		if (*ret_count == iov_max)
+			return -ENOBUFS;
+		iov[(*ret_count)++] = piece;
+		walk->window_owner = NULL;
+	}
+	return ret;
+}
+
+/* Whether any byte of a range that was checked is mapped on demand. */
+static bool needs_windows(const struct cvmm_mem *mem, uint64_t gpa, uint64_t len)
+{
+	const struct cvmm_mem_entry *entry, *end = mem->entries + mem->count;
+
+	if (CVMM_LIKELY(!mem->has_windows) || !len)
+		return false;
+	entry = cvmm_mem_entry_find(mem, gpa);
+	for (; entry < end && entry->gpa <= gpa + (len - 1); entry++)
+		if (!entry->host)
+			return true;
+	return false;
 }
 
 int cvmm_mem_span(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum cvmm_access access,
 		  struct iovec *iov, size_t iov_max, size_t *ret_count)
 {
-	struct iovec piece;
 	struct cvmm_mem_walk walk;
-	size_t count = 0;
+	size_t count;
 	int ret;
 
 	ret = cvmm_mem_walk_start(&walk, mem, gpa, len, access);
 	if (ret)
 		return ret;
-	while (cvmm_mem_walk_next(&walk, &piece)) {
-		if (count == iov_max)
-			return -ENOBUFS;
-		iov[count++] = piece;
+	ret = needs_windows(mem, gpa.addr, len) ? -ENOTSUP : gather(&walk, iov, iov_max, &count);
+	cvmm_mem_walk_end(&walk);
+	if (!ret)
+		*ret_count = count;
+	return ret;
+}
+
+static void unmap_windows(const struct cvmm_mem *mem, uint64_t gpa, const struct iovec *iov,
+			  size_t count)
+{
+	if (!mem->has_windows)
+		return;
+	for (size_t i = 0; i < count; gpa += iov[i++].iov_len) {
+		const struct cvmm_mem_entry *entry = cvmm_mem_entry_find(mem, gpa);
+
+		if (!entry->host)
+			entry->mapping->ops->unmap(entry->mapping->ops_ctx, iov[i].iov_base,
+						   iov[i].iov_len);
 	}
-	*ret_count = count;
+}
+
+int cvmm_mem_pin(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum cvmm_access access,
+		 struct iovec *iov, size_t iov_max, struct cvmm_mem_pin *ret_pin)
+{
+	struct cvmm_mem_walk walk;
+	size_t count;
+	int ret;
+
+	ret = cvmm_mem_walk_start(&walk, mem, gpa, len, access);
+	if (ret)
+		return ret;
+	ret = gather(&walk, iov, iov_max, &count);
+	cvmm_mem_walk_end(&walk);
+	if (ret) {
+		unmap_windows(mem, gpa.addr, iov, count);
+		return ret;
+	}
+	*ret_pin = (struct cvmm_mem_pin){ mem, gpa, len, access, iov, count };
 	return 0;
+}
+
+void cvmm_mem_unpin(struct cvmm_mem_pin *pin)
+{
+	unmap_windows(pin->mem, pin->gpa.addr, pin->iov, pin->count);
+	if (pin->access & CVMM_ACCESS_WRITE)
+		cvmm_mem_mark_dirty(pin->mem, pin->gpa, pin->len_bytes);
+	*pin = (struct cvmm_mem_pin){ 0 };
+}
+
+/* Of a range behind an IOMMU, where it is one piece. */
+static void *iommu_ptr(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len,
+		       enum cvmm_access access)
+{
+	struct iovec piece;
+	size_t count = 0;
+
+	if (cvmm_mem_span(mem, gpa, len ? len : 1, access, &piece, 1, &count))
+		return NULL;
+	return piece.iov_base;
 }
 
 void *cvmm_mem_ptr(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum cvmm_access access)
 {
+	if (CVMM_UNLIKELY(mem->iommu))
+		return iommu_ptr(mem, gpa, len, access);
 	return one_run(mem, gpa, len, access);
+}
+
+void cvmm_mem_mark_dirty(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len)
+{
+	if (CVMM_UNLIKELY(mem->iommu))
+		cvmm_mem_iommu_mark(mem->iommu, gpa.addr, len);
+	else
+		cvmm_mem_fast_mark_(mem, gpa.addr, len, false);
 }
 
 /* ---- copies -------------------------------------------------------------------------------- */
@@ -173,6 +335,8 @@ static inline void copy_from_guest(void *dst, const void *host, size_t len)
 		LOAD_ONCE(uint32_t, dst, host);
 	else if (len == 8 && is_aligned(host, 8))
 		LOAD_ONCE(uint64_t, dst, host);
+	else if (len == 8)
+		memcpy(dst, host, 8);
 	else
 		memcpy(dst, host, len);
 	compiler_barrier();
@@ -188,6 +352,8 @@ static inline void copy_to_guest(void *host, const void *src, size_t len)
 		STORE_ONCE(uint32_t, host, src);
 	else if (len == 8 && is_aligned(host, 8))
 		STORE_ONCE(uint64_t, host, src);
+	else if (len == 8)
+		memcpy(host, src, 8);
 	else
 		memcpy(host, src, len);
 	compiler_barrier();
@@ -202,9 +368,10 @@ static int read_crossing(const struct cvmm_mem *mem, cvmm_gpa gpa, uint8_t *dst,
 	ret = cvmm_mem_walk_start(&walk, mem, gpa, len, CVMM_ACCESS_READ);
 	if (ret)
 		return ret;
-	for (; cvmm_mem_walk_next(&walk, &piece); dst += piece.iov_len)
+	for (; (ret = cvmm_mem_walk_next(&walk, &piece)) > 0; dst += piece.iov_len)
 		copy_from_guest(dst, piece.iov_base, piece.iov_len);
-	return 0;
+	cvmm_mem_walk_end(&walk);
+	return ret;
 }
 
 static int write_crossing(const struct cvmm_mem *mem, cvmm_gpa gpa, const uint8_t *src, size_t len)
@@ -216,9 +383,12 @@ static int write_crossing(const struct cvmm_mem *mem, cvmm_gpa gpa, const uint8_
 	ret = cvmm_mem_walk_start(&walk, mem, gpa, len, CVMM_ACCESS_WRITE);
 	if (ret)
 		return ret;
-	for (; cvmm_mem_walk_next(&walk, &piece); src += piece.iov_len)
+	for (; (ret = cvmm_mem_walk_next(&walk, &piece)) > 0; src += piece.iov_len)
 		copy_to_guest(piece.iov_base, src, piece.iov_len);
-	return 0;
+	/* Whole, even if a window failed: some of it was written. */
+	cvmm_mem_mark_dirty(mem, gpa, len);
+	cvmm_mem_walk_end(&walk);
+	return ret;
 }
 
 int cvmm_mem_read_any(const struct cvmm_mem *mem, cvmm_gpa gpa, void *dst, size_t len)
@@ -244,6 +414,7 @@ int cvmm_mem_write_any(const struct cvmm_mem *mem, cvmm_gpa gpa, const void *src
 	if (CVMM_UNLIKELY(!host))
 		return write_crossing(mem, gpa, src, len);
 	copy_to_guest(host, src, len);
+	cvmm_mem_fast_mark_(mem, gpa.addr, len, false);
 	return 0;
 }
 
@@ -256,34 +427,57 @@ int cvmm_mem_fill(const struct cvmm_mem *mem, cvmm_gpa gpa, uint8_t value, uint6
 	ret = cvmm_mem_walk_start(&walk, mem, gpa, len, CVMM_ACCESS_WRITE);
 	if (ret)
 		return ret;
-	while (cvmm_mem_walk_next(&walk, &piece))
+	while ((ret = cvmm_mem_walk_next(&walk, &piece)) > 0)
 		memset(piece.iov_base, value, piece.iov_len);
-	return 0;
+	cvmm_mem_mark_dirty(mem, gpa, len);
+	cvmm_mem_walk_end(&walk);
+	return ret;
+}
+
+/* The next piece of a walk, if the last one is used up. Return: as cvmm_mem_walk_next(). */
+static int refill(struct cvmm_mem_walk *walk, struct iovec *piece)
+{
+	return piece->iov_len ? 1 : cvmm_mem_walk_next(walk, piece);
+}
+
+static void advance(struct iovec *piece, size_t len)
+{
+	piece->iov_base = (char *)piece->iov_base + len;
+	piece->iov_len -= len;
+}
+
+static int copy_pieces(struct cvmm_mem_walk *to_walk, struct cvmm_mem_walk *from_walk)
+{
+	struct iovec to = { 0 }, from = { 0 };
+	int ret;
+
+	while ((ret = refill(to_walk, &to)) > 0 && (ret = refill(from_walk, &from)) > 0) {
+		size_t len = to.iov_len < from.iov_len ? to.iov_len : from.iov_len;
+
+		memmove(to.iov_base, from.iov_base, len);
+		advance(&to, len);
+		advance(&from, len);
+	}
+	return ret;
 }
 
 int cvmm_mem_copy(const struct cvmm_mem *dst_mem, cvmm_gpa dst, const struct cvmm_mem *src_mem,
 		  cvmm_gpa src, uint64_t len)
 {
-	struct iovec to = { 0 }, from = { 0 };
-	struct cvmm_mem_walk to_walk, from_walk;
+	struct cvmm_mem_walk to, from;
 	int ret;
 
-	ret = cvmm_mem_walk_start(&to_walk, dst_mem, dst, len, CVMM_ACCESS_WRITE);
-	if (!ret)
-		ret = cvmm_mem_walk_start(&from_walk, src_mem, src, len, CVMM_ACCESS_READ);
+	ret = cvmm_mem_walk_start(&to, dst_mem, dst, len, CVMM_ACCESS_WRITE);
 	if (ret)
 		return ret;
-	while ((to.iov_len || cvmm_mem_walk_next(&to_walk, &to)) &&
-	       (from.iov_len || cvmm_mem_walk_next(&from_walk, &from))) {
-		size_t piece = to.iov_len < from.iov_len ? to.iov_len : from.iov_len;
-
-		memmove(to.iov_base, from.iov_base, piece);
-		to.iov_base = (char *)to.iov_base + piece;
-		to.iov_len -= piece;
-		from.iov_base = (char *)from.iov_base + piece;
-		from.iov_len -= piece;
+	ret = cvmm_mem_walk_start(&from, src_mem, src, len, CVMM_ACCESS_READ);
+	if (!ret) {
+		ret = copy_pieces(&to, &from);
+		cvmm_mem_mark_dirty(dst_mem, dst, len);
+		cvmm_mem_walk_end(&from);
 	}
-	return 0;
+	cvmm_mem_walk_end(&to);
+	return ret;
 }
 
 /* ---- atomics ------------------------------------------------------------------------------- */
@@ -292,6 +486,27 @@ int cvmm_mem_copy(const struct cvmm_mem *dst_mem, cvmm_gpa dst, const struct cvm
  * The compiler wants orders as constants: given a variable it would do everything SEQ_CST. Orders
  * that make no sense for the direction get that, too.
  */
+/*
+ * A walk to a word that one_run() does not find: behind an IOMMU, or mapped on demand. It must be in
+ * one piece, and aligned there, too. Return: 0, or negative errno and no walk.
+ */
+static int word_start(struct cvmm_mem_walk *walk, const struct cvmm_mem *mem, cvmm_gpa gpa,
+		      uint64_t len, enum cvmm_access access, void **ret_host)
+{
+	struct iovec piece = { 0 };
+	int ret = cvmm_mem_walk_start(walk, mem, gpa, len, access);
+
+	if (ret)
+		return ret;
+	ret = cvmm_mem_walk_next(walk, &piece);
+	if (ret > 0 && piece.iov_len == len && is_aligned(piece.iov_base, len)) {
+		*ret_host = piece.iov_base;
+		return 0;
+	}
+	cvmm_mem_walk_end(walk);
+	return ret < 0 ? ret : -EFAULT;
+}
+
 #define le8toh(v) (v)
 #define htole8(v) (v)
 
@@ -331,28 +546,46 @@ int cvmm_mem_copy(const struct cvmm_mem *dst_mem, cvmm_gpa dst, const struct cvm
 	int cvmm_mem_load_u##bits##_any(const struct cvmm_mem *mem, cvmm_gpa gpa, int order,  \
 					uint##bits##_t *ret)                                  \
 	{                                                                                     \
-		const void *host;                                                             \
+		const void *host = one_run(mem, gpa, sizeof(*ret), CVMM_ACCESS_READ);         \
+		struct cvmm_mem_walk walk;                                                    \
+		void *there;                                                                  \
+		int r;                                                                        \
                                                                                               \
 		if (gpa.addr & (sizeof(*ret) - 1))                                            \
 			return -EINVAL;                                                       \
-		host = one_run(mem, gpa, sizeof(*ret), CVMM_ACCESS_READ);                     \
-		if (CVMM_UNLIKELY(!host))                                                     \
-			return -EFAULT;                                                       \
-		*ret = load_le##bits(host, order);                                            \
+		if (CVMM_LIKELY(host)) {                                                      \
+			*ret = load_le##bits(host, order);                                    \
+			return 0;                                                             \
+		}                                                                             \
+		r = word_start(&walk, mem, gpa, sizeof(*ret), CVMM_ACCESS_READ, &there);      \
+		if (r)                                                                        \
+			return r;                                                             \
+		*ret = load_le##bits(there, order);                                           \
+		cvmm_mem_walk_end(&walk);                                                     \
 		return 0;                                                                     \
 	}                                                                                     \
                                                                                               \
 	int cvmm_mem_store_u##bits##_any(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, \
 					 uint##bits##_t v)                                    \
 	{                                                                                     \
-		void *host;                                                                   \
+		void *host = one_run(mem, gpa, sizeof(v), CVMM_ACCESS_WRITE);                 \
+		struct cvmm_mem_walk walk;                                                    \
+		void *there;                                                                  \
+		int r;                                                                        \
                                                                                               \
 		if (gpa.addr & (sizeof(v) - 1))                                               \
 			return -EINVAL;                                                       \
-		host = one_run(mem, gpa, sizeof(v), CVMM_ACCESS_WRITE);                       \
-		if (CVMM_UNLIKELY(!host))                                                     \
-			return -EFAULT;                                                       \
-		store_le##bits(host, order, v);                                               \
+		if (CVMM_LIKELY(host)) {                                                      \
+			store_le##bits(host, order, v);                                       \
+			cvmm_mem_fast_mark_(mem, gpa.addr, sizeof(v), true);                  \
+			return 0;                                                             \
+		}                                                                             \
+		r = word_start(&walk, mem, gpa, sizeof(v), CVMM_ACCESS_WRITE, &there);        \
+		if (r)                                                                        \
+			return r;                                                             \
+		store_le##bits(there, order, v);                                              \
+		cvmm_mem_mark_dirty(mem, gpa, sizeof(v));                                     \
+		cvmm_mem_walk_end(&walk);                                                     \
 		return 0;                                                                     \
 	}
 

@@ -54,6 +54,8 @@ _Static_assert(sizeof(struct cvmm_dirty) == 64, "markers load one cache line");
 void cvmm_mem_dirty_publish(struct dirty_bitmap *bitmap, uint64_t pages, bool enabled)
 {
 	uint64_t state = 0;
+	bool quick = enabled && !bitmap->is_log && !bitmap->symmetric &&
+		     bitmap->front.page_log2 == CVMM_DIRTY_PAGE_LOG2_MIN;
 
 	if (enabled)
 		state = CVMM_DIRTY_STATE_ENABLED | pages << CVMM_DIRTY_STATE_SHIFT;
@@ -64,6 +66,7 @@ void cvmm_mem_dirty_publish(struct dirty_bitmap *bitmap, uint64_t pages, bool en
 	bitmap->enabled = enabled;
 	__atomic_store_n(&bitmap->pages, pages, __ATOMIC_RELEASE);
 	__atomic_store_n(&bitmap->front.state, state, __ATOMIC_RELEASE);
+	__atomic_store_n(&bitmap->front.quick_pages, quick ? pages : 0, __ATOMIC_RELEASE);
 }
 
 int cvmm_mem_dirty_fence(const struct dirty_bitmap *bitmap)

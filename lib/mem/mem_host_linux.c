@@ -159,20 +159,28 @@ static int discard_piece(const struct cvmm_mem_region *region, uint64_t offset, 
 		       : 0;
 }
 
+/* Whether the pages are ours to free. */
+static bool can_discard(const struct cvmm_mem_region *region)
+{
+	return region->kind == CVMM_MEM_ANONYMOUS || region->kind == CVMM_MEM_MEMFD ||
+	       region->kind == CVMM_MEM_HUGETLB;
+}
+
 int cvmm_mem_discard(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len)
 {
 	const struct cvmm_mem_entry *first, *entry;
 	uint64_t last;
 	int ret;
 
+	if (mem->iommu)
+		return -ENOTSUP;
 	ret = cvmm_mem_check(mem, gpa, len, CVMM_ACCESS_WRITE);
 	if (ret || !len)
 		return ret;
 	last = gpa.addr + (len - 1);
 	first = cvmm_mem_entry_find(mem, gpa.addr);
 	for (entry = first; entry < mem->entries + mem->count && entry->gpa <= last; entry++)
-		if (entry->mapping->region.kind == CVMM_MEM_FILE ||
-		    entry->mapping->region.kind == CVMM_MEM_EXTERNAL)
+		if (!can_discard(&entry->mapping->region))
 			return -ENOTSUP;
 	for (entry = first; !ret && entry < mem->entries + mem->count && entry->gpa <= last;
 	     entry++) {
@@ -187,5 +195,6 @@ int cvmm_mem_discard(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len)
 		if (from < to)
 			ret = discard_piece(region, from, to - from);
 	}
+	cvmm_mem_mark_dirty(mem, gpa, len);
 	return ret;
 }

@@ -14,11 +14,15 @@ _Static_assert(SIZE_MAX == UINT64_MAX, "cvmm mem needs a 64-bit host");
  * @refs: maps that hold it; atomic
  * @owned: whether the last reference unmaps (false for CVMM_MEM_EXTERNAL)
  * @region: what the maps copy into their entries; never changes
+ * @ops: as in the config
+ * @ops_ctx: for @ops, until the last reference
  */
 struct cvmm_mem_mapping {
 	unsigned int refs;
 	bool owned;
 	struct cvmm_mem_region region;
+	const struct cvmm_mem_ops *ops;
+	void *ops_ctx;
 };
 
 /**
@@ -44,7 +48,9 @@ _Static_assert(sizeof(struct cvmm_mem_entry) == MEM_CACHE_LINE, "an entry fills 
  * @fast: what the accesses in <cvmm/mem.h> look at; first
  * @refs: references; atomic, the only member that ever changes after the map is made. Not in the
  *        line of @fast, which all readers share.
- * @count: regions in @entries
+ * @count: regions in @entries; 0 behind an IOMMU
+ * @iommu: what addresses go through first, or NULL; owned by the map
+ * @has_windows: whether some region is mapped on demand
  * @starts: first addresses of all entries, close together for the search
  * @entries: sorted by address, disjoint. There is always room for one: in an empty map it is zero,
  *           and a region of length 0 holds no address, so the fast path need not look at @count.
@@ -55,6 +61,8 @@ struct cvmm_mem {
 	struct cvmm_mem_fast fast;
 	unsigned int refs __attribute__((aligned(MEM_CACHE_LINE)));
 	size_t count;
+	struct mem_iommu *iommu;
+	bool has_windows;
 	uint64_t *starts;
 	struct cvmm_mem_hot *hot;
 	uint16_t *table;
@@ -106,22 +114,61 @@ static inline const struct cvmm_mem_entry *cvmm_mem_entry_find(const struct cvmm
 
 /**
  * struct cvmm_mem_walk - the pieces of a range that was checked
+ * @access: what it was checked for
  * @entry: region of the next piece
  * @offset: where in that region it starts
- * @left: bytes not yet seen
+ * @left: bytes not yet seen; behind an IOMMU, of what was translated last
+ * @window: the piece that is mapped on demand at the moment, or NULL
+ * @window_bytes: its length
+ * @window_owner: whose it is
+ * @iommu: what translates the rest, with its lock held; or NULL
+ * @iova: where the rest starts
+ * @iova_left: how long it is
  */
 struct cvmm_mem_walk {
+	enum cvmm_access access;
 	const struct cvmm_mem_entry *entry;
 	uint64_t offset;
 	uint64_t left;
+	void *window;
+	uint64_t window_bytes;
+	const struct cvmm_mem_mapping *window_owner;
+	struct mem_iommu *iommu;
+	uint64_t iova;
+	uint64_t iova_left;
 };
 
-/* Starts a walk if all of the range has @access. Return: 0 or -EFAULT. */
+/*
+ * Starts a walk if all of the range has @access. Return: 0, -EFAULT, or what translating it failed
+ * with. After 0 there must be a cvmm_mem_walk_end(), until which no translation changes.
+ */
 int cvmm_mem_walk_start(struct cvmm_mem_walk *walk, const struct cvmm_mem *mem, cvmm_gpa gpa,
 			uint64_t len, enum cvmm_access access);
 
-/* Return: whether there was another piece. */
-bool cvmm_mem_walk_next(struct cvmm_mem_walk *walk, struct iovec *ret_piece);
+/*
+ * Return: 1 and another piece, 0 at the end, or what mapping it on demand failed with. A piece that was
+ * mapped on demand is gone with the next.
+ */
+int cvmm_mem_walk_next(struct cvmm_mem_walk *walk, struct iovec *ret_piece);
+
+void cvmm_mem_walk_end(struct cvmm_mem_walk *walk);
+
+/* Goes on at an address of a map that has regions: @len bytes there were checked. */
+void cvmm_mem_walk_go_on(struct cvmm_mem_walk *walk, const struct cvmm_mem *mem, uint64_t gpa,
+			 uint64_t len);
+
+/* ---- behind an IOMMU (mem_iommu.c) --------------------------------------------------------------- */
+
+/* As cvmm_mem_walk_start() and the rest, for a map behind an IOMMU. */
+int cvmm_mem_iommu_walk_start(struct cvmm_mem_walk *walk, struct mem_iommu *iommu, uint64_t iova,
+			      uint64_t len, enum cvmm_access access);
+void cvmm_mem_iommu_walk_next(struct cvmm_mem_walk *walk);
+void cvmm_mem_iommu_walk_end(struct cvmm_mem_walk *walk);
+void cvmm_mem_iommu_mark(struct mem_iommu *iommu, uint64_t iova, uint64_t len);
+void cvmm_mem_iommu_free(struct mem_iommu *iommu);
+
+/* A map without regions and one reference, or NULL. */
+struct cvmm_mem *cvmm_mem_alloc_empty(void);
 
 /* Checks @config on its own, whatever its map holds. Return: 0 or -EINVAL. */
 int cvmm_mem_config_check(const struct cvmm_mem_config *config, struct cvmm_error *err);

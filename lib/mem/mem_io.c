@@ -15,49 +15,78 @@
 /* The most that Linux moves in one call; POSIX allows an error above SSIZE_MAX. */
 #define CALL_BYTES_MAX UINT64_C(0x7ffff000)
 
-/* The first pieces of a range. Return: how many, or -EFAULT if any byte of @len lacks @access. */
-static int first_pieces(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len,
-			enum cvmm_access access, struct iovec pieces[PIECES_MAX])
+/**
+ * struct stretch - the first pieces of a range, and the walk that keeps them
+ * @count: pieces
+ */
+struct stretch {
+	struct cvmm_mem_walk walk;
+	struct iovec pieces[PIECES_MAX];
+	int count;
+};
+
+/*
+ * Return: 0, or negative errno if any byte of @len lacks @access or cannot be mapped. After 0 there must
+ * be a cvmm_mem_walk_end().
+ */
+static int stretch_start(struct stretch *s, const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len,
+			 enum cvmm_access access)
 {
 	uint64_t left = len < CALL_BYTES_MAX ? len : CALL_BYTES_MAX;
-	struct cvmm_mem_walk walk;
-	int count = 0;
+	/* Of those that are mapped on demand there is only one at a time. */
+	int max = mem->has_windows ? 1 : PIECES_MAX;
 	int ret;
 
-	ret = cvmm_mem_walk_start(&walk, mem, gpa, len, access);
+	ret = cvmm_mem_walk_start(&s->walk, mem, gpa, len, access);
 	if (ret)
 		return ret;
-	while (count < PIECES_MAX && left && cvmm_mem_walk_next(&walk, &pieces[count])) {
-		if (pieces[count].iov_len > left)
-			pieces[count].iov_len = left;
-		left -= pieces[count].iov_len;
-		count++;
+	for (s->count = 0; s->count < max && left; s->count++) {
+		struct iovec *piece = &s->pieces[s->count];
+
+		ret = cvmm_mem_walk_next(&s->walk, piece);
+		if (ret < 0) {
+			cvmm_mem_walk_end(&s->walk);
+			return ret;
+		}
+		if (piece->iov_len > left)
+			piece->iov_len = left;
+		left -= piece->iov_len;
 	}
-	return count;
+	return 0;
 }
 
 ssize_t cvmm_mem_read_from_fd(const struct cvmm_mem *mem, cvmm_gpa gpa, int fd, uint64_t len)
 {
-	struct iovec pieces[PIECES_MAX];
-	int count = first_pieces(mem, gpa, len, CVMM_ACCESS_WRITE, pieces);
+	struct stretch s;
 	ssize_t n;
+	int ret;
 
-	if (count <= 0)
-		return count;
-	n = readv(fd, pieces, count);
-	return n < 0 ? -errno : n;
+	ret = stretch_start(&s, mem, gpa, len, CVMM_ACCESS_WRITE);
+	if (ret)
+		return ret;
+	n = s.count ? readv(fd, s.pieces, s.count) : 0;
+	if (n < 0)
+		n = -errno;
+	else
+		cvmm_mem_mark_dirty(mem, gpa, (uint64_t)n);
+	cvmm_mem_walk_end(&s.walk);
+	return n;
 }
 
 ssize_t cvmm_mem_write_to_fd(const struct cvmm_mem *mem, cvmm_gpa gpa, int fd, uint64_t len)
 {
-	struct iovec pieces[PIECES_MAX];
-	int count = first_pieces(mem, gpa, len, CVMM_ACCESS_READ, pieces);
+	struct stretch s;
 	ssize_t n;
+	int ret;
 
-	if (count <= 0)
-		return count;
-	n = writev(fd, pieces, count);
-	return n < 0 ? -errno : n;
+	ret = stretch_start(&s, mem, gpa, len, CVMM_ACCESS_READ);
+	if (ret)
+		return ret;
+	n = s.count ? writev(fd, s.pieces, s.count) : 0;
+	if (n < 0)
+		n = -errno;
+	cvmm_mem_walk_end(&s.walk);
+	return n;
 }
 
 /* Repeats one of the calls above until all has moved. */
@@ -87,19 +116,12 @@ int cvmm_mem_write_full_to_fd(const struct cvmm_mem *mem, cvmm_gpa gpa, int fd, 
 	return move_all(cvmm_mem_write_to_fd, mem, gpa, fd, len);
 }
 
-int cvmm_mem_pread(const struct cvmm_mem *mem, cvmm_gpa gpa, int fd, uint64_t offset, uint64_t len)
+static int read_pieces(struct cvmm_mem_walk *walk, int fd, uint64_t offset)
 {
-	struct cvmm_mem_walk walk;
 	struct iovec piece;
 	int ret;
 
-	ret = cvmm_mem_walk_start(&walk, mem, gpa, len, CVMM_ACCESS_WRITE);
-	if (ret)
-		return ret;
-	/* No file is larger than that, so this one ends too early. */
-	if (!cvmm_range_inside(offset, len, INT64_MAX))
-		return -ENODATA;
-	for (; cvmm_mem_walk_next(&walk, &piece); offset += piece.iov_len) {
+	for (; (ret = cvmm_mem_walk_next(walk, &piece)) > 0; offset += piece.iov_len) {
 		ssize_t got = cvmm_pread_full(fd, piece.iov_base, piece.iov_len, offset);
 
 		if (got < 0)
@@ -107,7 +129,27 @@ int cvmm_mem_pread(const struct cvmm_mem *mem, cvmm_gpa gpa, int fd, uint64_t of
 		if ((size_t)got < piece.iov_len)
 			return -ENODATA;
 	}
-	return 0;
+	return ret;
+}
+
+int cvmm_mem_pread(const struct cvmm_mem *mem, cvmm_gpa gpa, int fd, uint64_t offset, uint64_t len)
+{
+	struct cvmm_mem_walk walk;
+	int ret;
+
+	ret = cvmm_mem_walk_start(&walk, mem, gpa, len, CVMM_ACCESS_WRITE);
+	if (ret)
+		return ret;
+	/* No file is larger than that, so this one ends too early. */
+	if (cvmm_range_inside(offset, len, INT64_MAX)) {
+		ret = read_pieces(&walk, fd, offset);
+		/* Whole, also after a failure: part of it was written. */
+		cvmm_mem_mark_dirty(mem, gpa, len);
+	} else {
+		ret = -ENODATA;
+	}
+	cvmm_mem_walk_end(&walk);
+	return ret;
 }
 
 int cvmm_mem_pwrite(const struct cvmm_mem *mem, cvmm_gpa gpa, int fd, uint64_t offset, uint64_t len)
@@ -120,8 +162,11 @@ int cvmm_mem_pwrite(const struct cvmm_mem *mem, cvmm_gpa gpa, int fd, uint64_t o
 	if (ret)
 		return ret;
 	if (!cvmm_range_inside(offset, len, INT64_MAX))
-		return -EFBIG;
-	for (; !ret && cvmm_mem_walk_next(&walk, &piece); offset += piece.iov_len)
+		ret = -EFBIG;
+	while (!ret && (ret = cvmm_mem_walk_next(&walk, &piece)) > 0) {
 		ret = cvmm_pwrite_full(fd, piece.iov_base, piece.iov_len, offset);
+		offset += piece.iov_len;
+	}
+	cvmm_mem_walk_end(&walk);
 	return ret;
 }

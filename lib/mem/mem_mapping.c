@@ -50,6 +50,15 @@ const char *cvmm_mem_size_text(uint64_t bytes, char text[MEM_SIZE_TEXT])
 
 /* ---- checks -------------------------------------------------------------------------------- */
 
+/* What can be asked of pages that nobody has mapped yet: nothing. */
+static int check_page_flags(const struct cvmm_mem_config *config, struct cvmm_error *err)
+{
+	if (config->flags & (CVMM_MEM_PREFAULT | CVMM_MEM_NUMA_BIND))
+		return cvmm_fail(err, -EINVAL,
+				 "what is mapped on demand can neither be prefaulted nor bound");
+	return 0;
+}
+
 static int check_backing(const struct cvmm_mem_config *config, uint64_t page,
 			 struct cvmm_error *err)
 {
@@ -79,6 +88,10 @@ static int check_backing(const struct cvmm_mem_config *config, uint64_t page,
 		if (config->len_bytes > UINTPTR_MAX - (uintptr_t)config->host)
 			return cvmm_fail(err, -EINVAL, "host range wraps around");
 		return 0;
+	case CVMM_MEM_ON_DEMAND:
+		if (!config->ops || !config->ops->map || !config->ops->unmap)
+			return cvmm_fail(err, -EINVAL, "no operations to map it with are given");
+		return check_page_flags(config, err);
 	}
 	return cvmm_fail(err, -EINVAL, "unknown kind of memory %d", (int)config->kind);
 }
@@ -153,7 +166,7 @@ bool cvmm_mem_can_reserve(const struct cvmm_mem_config *config)
 		return config->hugetlb_log2 &&
 		       !(config->gpa.addr & ((UINT64_C(1) << config->hugetlb_log2) - 1)) &&
 		       UINT64_C(1) << config->hugetlb_log2 <= MEM_PLACE_ALIGN;
-	return config->kind != CVMM_MEM_EXTERNAL;
+	return config->kind != CVMM_MEM_EXTERNAL && config->kind != CVMM_MEM_ON_DEMAND;
 }
 
 int cvmm_mem_reserve(struct cvmm_mem_reservation *ret_room, uint64_t gpa, uint64_t len)
@@ -305,12 +318,12 @@ int cvmm_mem_mapping_create(const struct cvmm_mem_config *config, enum cvmm_mem_
 		ret = open_backing(config, &region->fd, err);
 	if (!ret && config->kind == CVMM_MEM_EXTERNAL) {
 		region->host = config->host;
-	} else if (!ret) {
+	} else if (!ret && config->kind != CVMM_MEM_ON_DEMAND) {
 		ret = map_memory(config, where, at, region, err);
 		mapping->owned = !ret;
 	}
 	region->page_bytes = find_page_bytes(config, region->fd);
-	if (!ret)
+	if (!ret && region->host)
 		ret = cvmm_mem_apply_flags(config, region, err);
 	if (ret) {
 		/* What was reserved stays so until its owner gives it back. */
@@ -319,6 +332,8 @@ int cvmm_mem_mapping_create(const struct cvmm_mem_config *config, enum cvmm_mem_
 		cvmm_mem_mapping_unref(mapping);
 		return ret;
 	}
+	mapping->ops = config->ops;
+	mapping->ops_ctx = config->ops_ctx;
 	*ret_mapping = mapping;
 	return 0;
 }
@@ -337,6 +352,8 @@ void cvmm_mem_mapping_unref(struct cvmm_mem_mapping *mapping)
 		munmap(mapping->region.host, mapping->region.len_bytes);
 	cvmm_close_fd(&mapping->region.fd);
 	cvmm_close_fd(&mapping->region.guest_memfd);
+	if (mapping->ops && mapping->ops->release)
+		mapping->ops->release(mapping->ops_ctx);
 	free(mapping);
 }
 
