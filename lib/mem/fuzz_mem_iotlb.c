@@ -54,6 +54,9 @@ static void look_up(struct target *t, const struct cvmm_iotlb_op *op)
 	uint64_t len = op->last - op->iova;
 	int ret;
 
+	/* Both, because what is used is not dropped. */
+	if (len)
+		cvmm_mem_iotlb_find(&t->table, op->iova, op->last - 1, CVMM_ACCESS_READ, &l);
 	ret = cvmm_iotlb_lookup(t->tlb, op->iova, len, CVMM_ACCESS_READ, &l);
 	CVMM_BUG_ON(ret && ret != -EAGAIN && ret != -EACCES && ret != -ENOBUFS);
 	for (size_t i = 0; !ret && i < l.piece_count; i++)

@@ -22,6 +22,9 @@
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#if defined(__SANITIZE_THREAD__) && defined(__linux__)
+#include <sys/syscall.h>
+#endif
 #include <unistd.h>
 
 #include "mem_dirty_internal.h"
@@ -77,10 +80,20 @@ static int check_file(const struct dirty_bitmap *bitmap, struct log_file *file,
 	return 0;
 }
 
+/* mmap() for reading and writing, also where threads are marking. */
+static void *map_pages(void *at, uint64_t bytes, int flags, int fd, uint64_t offset)
+{
+#if defined(__SANITIZE_THREAD__) && defined(__linux__)
+	/* ThreadSanitizer takes a mapping for a plain write of all its bytes, if it hears of it. */
+	return (void *)syscall(SYS_mmap, at, bytes, PROT_READ | PROT_WRITE, flags, fd, offset);
+#else
+	return mmap(at, bytes, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset);
+#endif
+}
+
 static void *map_file(const struct log_file *file, void *at, int flags)
 {
-	return mmap(at, file->mapped_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | flags, file->fd,
-		    (off_t)file->offset);
+	return map_pages(at, file->mapped_bytes, MAP_SHARED | flags, file->fd, file->offset);
 }
 
 /* Whether the file can be mapped at all, tried where a failure harms nobody. */
@@ -103,8 +116,8 @@ static int replace_by_nothing(struct dirty_bitmap *bitmap, uint64_t from, uint64
 
 	if (from >= to)
 		return 0;
-	if (mmap(start + from, to - from, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+	if (map_pages(start + from, to - from,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
 		return -errno;
 	return 0;
 }
