@@ -77,18 +77,18 @@ static inline bool cvmm_mem_entry_has(const struct cvmm_mem_entry *entry, uint64
 /* Number of entries that start at or below @gpa. Without branches to guess: addresses are random. */
 static inline size_t cvmm_mem_upper_bound(const struct cvmm_mem *mem, uint64_t gpa)
 {
-	const uint64_t *base = mem->starts;
-	size_t len = mem->count;
+	const uint64_t *starts = mem->starts;
+	size_t len = mem->count, below = 0;
 
 	if (!len)
 		return 0;
 	while (len > 1) {
 		size_t half = len / 2;
 
-		base += base[half - 1] <= gpa ? half : 0;
+		below += starts[below + half - 1] <= gpa ? half : 0;
 		len -= half;
 	}
-	return (size_t)(base - mem->starts) + (*base <= gpa);
+	return below + (starts[below] <= gpa);
 }
 
 /* Index of the last entry at or below @gpa, or 0. */
