@@ -5,6 +5,25 @@
 
 #include <cvmm/alloc.h>
 
+/* ---- gaps (alloc_gap.c) ---------------------------------------------------------------------- */
+
+/**
+ * struct alloc_want - a request as gaps see it
+ * @span: length minus 1
+ * @align: power of two
+ * @min_rank: the least rank of a gap that could hold it
+ */
+struct alloc_want {
+	uint64_t span;
+	uint64_t align;
+	uint8_t min_rank;
+};
+
+uint8_t alloc_gap_rank(uint64_t first, uint64_t last);
+struct alloc_want alloc_gap_want(uint64_t len_bytes, uint64_t align_bytes);
+bool alloc_gap_fit(uint64_t gap_first, uint64_t gap_last, const struct alloc_want *want, bool high,
+		   uint64_t *ret_first);
+
 /* ---- the tree of extents (alloc_tree.c) ------------------------------------------------------ */
 
 #define ALLOC_NIL 0U /* index of no node; node 0 is a valid object, all zero, and never written */
@@ -45,17 +64,15 @@ struct alloc_tree {
 	uint32_t root;
 };
 
-/**
- * struct alloc_want - a request in the tree's terms
- * @span: length minus 1
- * @align: power of two
- * @min_rank: the least rank of a gap that could hold it
- */
-struct alloc_want {
-	uint64_t span;
-	uint64_t align;
-	uint8_t min_rank;
-};
+/* The proofs give their own: one object for each node, which tells them more than an array does. */
+#ifndef ALLOC_NODE_AT_IS_GIVEN
+static inline struct alloc_node *alloc_node_at(const struct alloc_tree *tree, uint32_t n)
+{
+	return &tree->nodes[n];
+}
+#else
+struct alloc_node *alloc_node_at(const struct alloc_tree *tree, uint32_t n);
+#endif
 
 int alloc_tree_reserve(struct alloc_tree *tree, uint32_t count);
 void alloc_tree_add(struct alloc_tree *tree, uint64_t first, uint64_t last, bool allocated);
@@ -63,10 +80,8 @@ void alloc_tree_remove(struct alloc_tree *tree, uint64_t first);
 void alloc_tree_refresh(struct alloc_tree *tree, uint64_t first);
 uint32_t alloc_tree_find(const struct alloc_tree *tree, uint64_t addr);
 uint32_t alloc_tree_largest_gap(const struct alloc_tree *tree);
-struct alloc_want alloc_tree_want(uint64_t len_bytes, uint64_t align_bytes);
 bool alloc_tree_fit(const struct alloc_tree *tree, const struct alloc_want *want, bool high,
 		    uint64_t *ret_first);
-uint8_t alloc_gap_rank(uint64_t first, uint64_t last);
 
 /* ---- objects --------------------------------------------------------------------------------- */
 

@@ -76,20 +76,22 @@ int alloc_space_carve(struct cvmm_alloc_space *space, struct cvmm_alloc_range ra
 {
 	struct alloc_tree *tree = &space->tree;
 	uint32_t n = alloc_tree_find(tree, range.first);
-	struct cvmm_alloc_range gap = { tree->nodes[n].first, tree->nodes[n].last };
+	struct alloc_node *node = alloc_node_at(tree, n);
+	struct cvmm_alloc_range gap = { node->first, node->last };
 	bool low_rest = gap.first < range.first, high_rest = range.last < gap.last;
 	int r;
 
-	CVMM_BUG_ON(!n || tree->nodes[n].allocated || range.last > gap.last);
+	CVMM_BUG_ON(!n || node->allocated || range.last > gap.last);
 	if (space->count == CVMM_ALLOC_RANGES_MAX)
 		return -ENOMEM;
 	r = alloc_tree_reserve(tree, low_rest + high_rest);
 	if (r < 0)
 		return r;
 
-	/* The node keeps its first address, and so its place in the tree. */
-	tree->nodes[n].last = low_rest ? range.first - 1 : range.last;
-	tree->nodes[n].allocated = !low_rest;
+	/* The node keeps its first address, and so its place in the tree; the array may have moved. */
+	node = alloc_node_at(tree, n);
+	node->last = low_rest ? range.first - 1 : range.last;
+	node->allocated = !low_rest;
 	alloc_tree_refresh(tree, gap.first);
 	if (low_rest)
 		alloc_tree_add(tree, range.first, range.last, true);
@@ -116,8 +118,8 @@ static int carve(struct cvmm_alloc_space *space, struct cvmm_alloc_range range,
 int cvmm_alloc_space_reserve(struct cvmm_alloc_space *space, struct cvmm_alloc_range range,
 			     struct cvmm_error *err)
 {
-	const struct alloc_node *nodes = space->tree.nodes;
-	uint32_t n;
+	const struct alloc_tree *tree = &space->tree;
+	const struct alloc_node *node;
 
 	if (range.first > range.last)
 		return cvmm_fail(err, -EINVAL, "%s: a range from 0x%" PRIx64 " to 0x%" PRIx64,
@@ -126,15 +128,14 @@ int cvmm_alloc_space_reserve(struct cvmm_alloc_space *space, struct cvmm_alloc_r
 		return cvmm_fail(err, -ERANGE,
 				 "%s: " RANGE_FORMAT " leaves the space " RANGE_FORMAT, space->name,
 				 range.first, range.last, space->range.first, space->range.last);
-	n = alloc_tree_find(&space->tree, range.first);
+	node = alloc_node_at(tree, alloc_tree_find(tree, range.first));
 	/* What follows a free extent is an allocated one. */
-	if (!nodes[n].allocated && nodes[n].last < range.last)
-		n = alloc_tree_find(&space->tree, nodes[n].last + 1);
-	if (nodes[n].allocated)
+	if (!node->allocated && node->last < range.last)
+		node = alloc_node_at(tree, alloc_tree_find(tree, node->last + 1));
+	if (node->allocated)
 		return cvmm_fail(err, -EBUSY,
 				 "%s: " RANGE_FORMAT " is not free: " RANGE_FORMAT " is allocated",
-				 space->name, range.first, range.last, nodes[n].first,
-				 nodes[n].last);
+				 space->name, range.first, range.last, node->first, node->last);
 	return carve(space, range, err);
 }
 
@@ -193,7 +194,7 @@ int cvmm_alloc_space_take(struct cvmm_alloc_space *space, const struct cvmm_allo
 		return r;
 	range.first = req.exact_first;
 	if (req.policy != CVMM_ALLOC_EXACT_MATCH) {
-		want = alloc_tree_want(req.len_bytes, req.align_bytes);
+		want = alloc_gap_want(req.len_bytes, req.align_bytes);
 		if (!alloc_tree_fit(&space->tree, &want, req.policy == CVMM_ALLOC_LAST_MATCH,
 				    &range.first))
 			return fail_no_gap(space, &req, err);
@@ -215,34 +216,35 @@ int cvmm_alloc_space_take(struct cvmm_alloc_space *space, const struct cvmm_allo
 static void release(struct cvmm_alloc_space *space, uint32_t n)
 {
 	struct alloc_tree *tree = &space->tree;
-	struct alloc_node *nodes = tree->nodes;
-	uint64_t first = nodes[n].first, last = nodes[n].last;
-	uint32_t before = ALLOC_NIL, after = ALLOC_NIL;
+	struct alloc_node *node = alloc_node_at(tree, n), *other;
+	uint64_t first = node->first, last = node->last;
 
-	if (first > space->range.first)
-		before = alloc_tree_find(tree, first - 1);
-	if (last < space->range.last)
-		after = alloc_tree_find(tree, last + 1);
 	space->free_bytes += last - first + 1;
 	space->count--;
-	if (after && !nodes[after].allocated) {
-		last = nodes[after].last;
-		alloc_tree_remove(tree, nodes[after].first);
+	if (last < space->range.last) {
+		other = alloc_node_at(tree, alloc_tree_find(tree, last + 1));
+		if (!other->allocated) {
+			last = other->last;
+			alloc_tree_remove(tree, other->first);
+		}
 	}
-	if (before && !nodes[before].allocated) {
-		alloc_tree_remove(tree, first);
-		n = before;
+	if (first > space->range.first) {
+		other = alloc_node_at(tree, alloc_tree_find(tree, first - 1));
+		if (!other->allocated) {
+			alloc_tree_remove(tree, first);
+			node = other;
+		}
 	}
-	nodes[n].last = last;
-	nodes[n].allocated = false;
-	alloc_tree_refresh(tree, nodes[n].first);
+	node->last = last;
+	node->allocated = false;
+	alloc_tree_refresh(tree, node->first);
 }
 
 int cvmm_alloc_space_free(struct cvmm_alloc_space *space, struct cvmm_alloc_range range,
 			  struct cvmm_error *err)
 {
 	uint32_t n = alloc_tree_find(&space->tree, range.first);
-	const struct alloc_node *node = &space->tree.nodes[n];
+	const struct alloc_node *node = alloc_node_at(&space->tree, n);
 
 	if (range.first > range.last)
 		return cvmm_fail(err, -EINVAL, "%s: a range from 0x%" PRIx64 " to 0x%" PRIx64,
@@ -286,11 +288,12 @@ bool cvmm_alloc_space_largest_gap(const struct cvmm_alloc_space *space,
 				  struct cvmm_alloc_range *ret_gap)
 {
 	uint32_t n = alloc_tree_largest_gap(&space->tree);
+	const struct alloc_node *node = alloc_node_at(&space->tree, n);
 
 	if (!n)
 		return false;
-	ret_gap->first = space->tree.nodes[n].first;
-	ret_gap->last = space->tree.nodes[n].last;
+	ret_gap->first = node->first;
+	ret_gap->last = node->last;
 	return true;
 }
 
@@ -298,7 +301,7 @@ bool cvmm_alloc_space_extent_at(const struct cvmm_alloc_space *space, uint64_t a
 				struct cvmm_alloc_extent *ret_extent)
 {
 	uint32_t n = alloc_tree_find(&space->tree, addr);
-	const struct alloc_node *node = &space->tree.nodes[n];
+	const struct alloc_node *node = alloc_node_at(&space->tree, n);
 
 	if (!n)
 		return false;
@@ -310,5 +313,5 @@ bool cvmm_alloc_space_extent_at(const struct cvmm_alloc_space *space, uint64_t a
 
 bool cvmm_alloc_space_is_allocated(const struct cvmm_alloc_space *space, uint64_t addr)
 {
-	return space->tree.nodes[alloc_tree_find(&space->tree, addr)].allocated;
+	return alloc_node_at(&space->tree, alloc_tree_find(&space->tree, addr))->allocated;
 }

@@ -27,61 +27,6 @@
 
 _Static_assert(ALLOC_NODES_MAX < UINT32_MAX / 2, "doubling the capacity must not overflow");
 
-/* ---- gaps ------------------------------------------------------------------------------------ */
-
-static unsigned int floor_log2(uint64_t a)
-{
-	return 63 - (unsigned int)__builtin_clzll(a);
-}
-
-/* 1 + the largest k for which the range holds a block of 2^k bytes at a multiple of 2^k. */
-uint8_t alloc_gap_rank(uint64_t first, uint64_t last)
-{
-	uint64_t span = last - first, block_first;
-	unsigned int k;
-
-	if (span == UINT64_MAX)
-		return 64 + 1;
-	/* Length 2^k up to 2^(k+1) - 1: it holds a block of 2^k, or any two of 2^(k-1) would fit. */
-	k = floor_log2(span + 1);
-	if (cvmm_align_up_u64(first, UINT64_C(1) << k, &block_first) && block_first <= last &&
-	    last - block_first >= (UINT64_C(1) << k) - 1)
-		return (uint8_t)(k + 1);
-	return (uint8_t)k;
-}
-
-struct alloc_want alloc_tree_want(uint64_t len_bytes, uint64_t align_bytes)
-{
-	/* Wherever the piece is put, it holds an aligned block of this many bytes. */
-	uint64_t block = len_bytes < align_bytes ? len_bytes : align_bytes;
-
-	return (struct alloc_want){
-		.span = len_bytes - 1,
-		.align = align_bytes,
-		.min_rank = (uint8_t)(floor_log2(block) + 1),
-	};
-}
-
-/* The lowest or highest place for a piece in a gap. */
-static bool fit_gap(const struct alloc_node *gap, const struct alloc_want *want, bool high,
-		    uint64_t *ret_first)
-{
-	uint64_t first;
-
-	if (gap->last - gap->first < want->span)
-		return false;
-	if (high) {
-		first = (gap->last - want->span) & ~(want->align - 1);
-		if (first < gap->first)
-			return false;
-	} else if (!cvmm_align_up_u64(gap->first, want->align, &first) || first > gap->last ||
-		   gap->last - first < want->span) {
-		return false;
-	}
-	*ret_first = first;
-	return true;
-}
-
 /* ---- balance --------------------------------------------------------------------------------- */
 
 static void take_gaps_of(struct alloc_node *node, const struct alloc_node *child)
@@ -97,9 +42,9 @@ static void take_gaps_of(struct alloc_node *node, const struct alloc_node *child
 /* Compute what a node knows of its subtree from its children. */
 static void update(struct alloc_tree *tree, uint32_t n)
 {
-	struct alloc_node *node = &tree->nodes[n];
-	const struct alloc_node *left = &tree->nodes[node->left];
-	const struct alloc_node *right = &tree->nodes[node->right];
+	struct alloc_node *node = alloc_node_at(tree, n);
+	const struct alloc_node *left = alloc_node_at(tree, node->left);
+	const struct alloc_node *right = alloc_node_at(tree, node->right);
 
 	node->height = (uint8_t)(1 + (left->height > right->height ? left->height : right->height));
 	node->max_span = 0;
@@ -114,10 +59,11 @@ static void update(struct alloc_tree *tree, uint32_t n)
 
 static uint32_t rotate_right(struct alloc_tree *tree, uint32_t n)
 {
-	uint32_t top = tree->nodes[n].left;
+	struct alloc_node *node = alloc_node_at(tree, n);
+	uint32_t top = node->left;
 
-	tree->nodes[n].left = tree->nodes[top].right;
-	tree->nodes[top].right = n;
+	node->left = alloc_node_at(tree, top)->right;
+	alloc_node_at(tree, top)->right = n;
 	update(tree, n);
 	update(tree, top);
 	return top;
@@ -125,10 +71,11 @@ static uint32_t rotate_right(struct alloc_tree *tree, uint32_t n)
 
 static uint32_t rotate_left(struct alloc_tree *tree, uint32_t n)
 {
-	uint32_t top = tree->nodes[n].right;
+	struct alloc_node *node = alloc_node_at(tree, n);
+	uint32_t top = node->right;
 
-	tree->nodes[n].right = tree->nodes[top].left;
-	tree->nodes[top].left = n;
+	node->right = alloc_node_at(tree, top)->left;
+	alloc_node_at(tree, top)->left = n;
 	update(tree, n);
 	update(tree, top);
 	return top;
@@ -137,15 +84,15 @@ static uint32_t rotate_left(struct alloc_tree *tree, uint32_t n)
 /* Positive if the left side is higher. */
 static int lean(const struct alloc_tree *tree, uint32_t n)
 {
-	const struct alloc_node *node = &tree->nodes[n];
+	const struct alloc_node *node = alloc_node_at(tree, n);
 
-	return tree->nodes[node->left].height - tree->nodes[node->right].height;
+	return alloc_node_at(tree, node->left)->height - alloc_node_at(tree, node->right)->height;
 }
 
 /* After a change below @n that leaves its sides at most 2 apart. Return: the new head. */
 static uint32_t rebalance(struct alloc_tree *tree, uint32_t n)
 {
-	struct alloc_node *node = &tree->nodes[n];
+	struct alloc_node *node = alloc_node_at(tree, n);
 	int leaning = lean(tree, n);
 
 	if (leaning > 1) {
@@ -194,7 +141,7 @@ static uint32_t new_node(struct alloc_tree *tree)
 	uint32_t n = tree->unused;
 
 	if (n) {
-		tree->unused = tree->nodes[n].left;
+		tree->unused = alloc_node_at(tree, n)->left;
 	} else {
 		CVMM_BUG_ON(tree->fresh >= tree->capacity);
 		n = tree->fresh++;
@@ -203,16 +150,20 @@ static uint32_t new_node(struct alloc_tree *tree)
 	return n;
 }
 
+/* The side of a node on which an address other than its own lies. */
+static uint32_t *side_of(struct alloc_node *node, uint64_t first)
+{
+	return first < node->first ? &node->left : &node->right;
+}
+
 static uint32_t add_below(struct alloc_tree *tree, uint32_t n, uint32_t added)
 {
-	struct alloc_node *node = &tree->nodes[n];
+	uint32_t *side;
 
 	if (!n)
 		return added;
-	if (tree->nodes[added].first < node->first)
-		node->left = add_below(tree, node->left, added);
-	else
-		node->right = add_below(tree, node->right, added);
+	side = side_of(alloc_node_at(tree, n), alloc_node_at(tree, added)->first);
+	*side = add_below(tree, *side, added);
 	return rebalance(tree, n);
 }
 
@@ -221,7 +172,7 @@ void alloc_tree_add(struct alloc_tree *tree, uint64_t first, uint64_t last, bool
 {
 	uint32_t n = new_node(tree);
 
-	tree->nodes[n] = (struct alloc_node){
+	*alloc_node_at(tree, n) = (struct alloc_node){
 		.first = first,
 		.last = last,
 		.allocated = allocated,
@@ -232,7 +183,7 @@ void alloc_tree_add(struct alloc_tree *tree, uint64_t first, uint64_t last, bool
 
 static uint32_t detach_lowest(struct alloc_tree *tree, uint32_t n, uint32_t *ret_lowest)
 {
-	struct alloc_node *node = &tree->nodes[n];
+	struct alloc_node *node = alloc_node_at(tree, n);
 
 	if (!node->left) {
 		*ret_lowest = n;
@@ -244,24 +195,21 @@ static uint32_t detach_lowest(struct alloc_tree *tree, uint32_t n, uint32_t *ret
 
 static uint32_t detach(struct alloc_tree *tree, uint32_t n, uint64_t first, uint32_t *ret_detached)
 {
-	struct alloc_node *node = &tree->nodes[n];
-	uint32_t heir, right;
+	struct alloc_node *node = alloc_node_at(tree, n);
+	uint32_t heir, right, *side;
 
 	CVMM_BUG_ON(!n);
-	if (first < node->first) {
-		node->left = detach(tree, node->left, first, ret_detached);
-		return rebalance(tree, n);
-	}
-	if (first > node->first) {
-		node->right = detach(tree, node->right, first, ret_detached);
+	if (first != node->first) {
+		side = side_of(node, first);
+		*side = detach(tree, *side, first, ret_detached);
 		return rebalance(tree, n);
 	}
 	*ret_detached = n;
 	if (!node->right)
 		return node->left;
 	right = detach_lowest(tree, node->right, &heir);
-	tree->nodes[heir].left = node->left;
-	tree->nodes[heir].right = right;
+	alloc_node_at(tree, heir)->left = node->left;
+	alloc_node_at(tree, heir)->right = right;
 	return rebalance(tree, heir);
 }
 
@@ -271,18 +219,18 @@ void alloc_tree_remove(struct alloc_tree *tree, uint64_t first)
 	uint32_t n;
 
 	tree->root = detach(tree, tree->root, first, &n);
-	tree->nodes[n].left = tree->unused;
+	alloc_node_at(tree, n)->left = tree->unused;
 	tree->unused = n;
 	tree->used--;
 }
 
 static void refresh_below(struct alloc_tree *tree, uint32_t n, uint64_t first)
 {
-	struct alloc_node *node = &tree->nodes[n];
+	struct alloc_node *node = alloc_node_at(tree, n);
 
 	CVMM_BUG_ON(!n);
 	if (first != node->first)
-		refresh_below(tree, first < node->first ? node->left : node->right, first);
+		refresh_below(tree, *side_of(node, first), first);
 	update(tree, n);
 }
 
@@ -300,7 +248,7 @@ uint32_t alloc_tree_find(const struct alloc_tree *tree, uint64_t addr)
 	uint32_t n = tree->root;
 
 	while (n) {
-		const struct alloc_node *node = &tree->nodes[n];
+		const struct alloc_node *node = alloc_node_at(tree, n);
 
 		if (addr < node->first)
 			n = node->left;
@@ -316,13 +264,13 @@ uint32_t alloc_tree_find(const struct alloc_tree *tree, uint64_t addr)
 uint32_t alloc_tree_largest_gap(const struct alloc_tree *tree)
 {
 	uint32_t n = tree->root;
-	uint64_t span = tree->nodes[n].max_span;
+	uint64_t span = alloc_node_at(tree, n)->max_span;
 
-	if (!tree->nodes[n].max_rank)
+	if (!alloc_node_at(tree, n)->max_rank)
 		return ALLOC_NIL;
 	for (;;) {
-		const struct alloc_node *node = &tree->nodes[n];
-		const struct alloc_node *left = &tree->nodes[node->left];
+		const struct alloc_node *node = alloc_node_at(tree, n);
+		const struct alloc_node *left = alloc_node_at(tree, node->left);
 
 		if (left->max_rank && left->max_span == span)
 			n = node->left;
@@ -336,13 +284,13 @@ uint32_t alloc_tree_largest_gap(const struct alloc_tree *tree)
 static bool fit_below(const struct alloc_tree *tree, uint32_t n, const struct alloc_want *want,
 		      bool high, uint64_t *ret_first)
 {
-	const struct alloc_node *node = &tree->nodes[n];
+	const struct alloc_node *node = alloc_node_at(tree, n);
 
 	if (node->max_rank < want->min_rank || node->max_span < want->span)
 		return false;
 	if (fit_below(tree, high ? node->right : node->left, want, high, ret_first))
 		return true;
-	if (!node->allocated && fit_gap(node, want, high, ret_first))
+	if (!node->allocated && alloc_gap_fit(node->first, node->last, want, high, ret_first))
 		return true;
 	return fit_below(tree, high ? node->left : node->right, want, high, ret_first);
 }

@@ -20,6 +20,7 @@ static void *failing_realloc(void *block, size_t size);
 
 #define calloc failing_calloc
 #define realloc failing_realloc
+#include "alloc_gap.c"
 #include "alloc_tree.c"
 #include "alloc_space.c"
 #undef RANGE_FORMAT
