@@ -286,7 +286,7 @@ static bool fit_below(const struct alloc_tree *tree, uint32_t n, const struct al
 {
 	const struct alloc_node *node = alloc_node_at(tree, n);
 
-	if (node->max_rank < want->min_rank || node->max_span < want->span)
+	if (!n || node->max_rank < want->min_rank || node->max_span < want->span)
 		return false;
 	if (fit_below(tree, high ? node->right : node->left, want, high, ret_first))
 		return true;
