@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /*
- * Theory of operation: nearly every range lies in one region, which one_region() translates with a
+ * Theory of operation: nearly every range lies in one region, which one_run() translates with a
  * look-up and two compares. Anything else is checked whole by cvmm_mem_check() before the first
  * byte moves, and then walked region by region: regions are neighbours in the array if they are
  * neighbours in the address space. A map does not change, so that what was checked stays true.
@@ -18,24 +18,38 @@ _Static_assert(__atomic_always_lock_free(sizeof(uint64_t), 0), "atomics must be 
 
 /* ---- translation --------------------------------------------------------------------------- */
 
-static inline bool region_allows(const struct cvmm_mem_region *region, enum cvmm_access access)
+static inline bool entry_allows(const struct cvmm_mem_entry *entry, enum cvmm_access access)
 {
-	return !((unsigned int)access & ~(unsigned int)region->access);
+	return !((unsigned int)access & ~(unsigned int)entry->access);
 }
 
-/* Host address of a range within one region, or NULL. For @len 0 its address must be in one. */
-static inline uint8_t *one_region(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len,
+/* Bytes from @hot->gpa on that allow the access. */
+static inline uint64_t room_of(const struct cvmm_mem_hot *hot, enum cvmm_access access)
+{
+	if (access == CVMM_ACCESS_READ)
+		return hot->readable;
+	return access == CVMM_ACCESS_WRITE || hot->readable ? hot->writable : 0;
+}
+
+static inline uint8_t *in_stretch(const struct cvmm_mem_hot *hot, uint64_t gpa, uint64_t len,
 				  enum cvmm_access access)
 {
-	const struct cvmm_mem_entry *entry = cvmm_mem_entry_find(mem, gpa.addr);
-	uint64_t offset;
+	uint64_t offset = gpa - hot->gpa, room = room_of(hot, access);
 
-	if (CVMM_UNLIKELY(!entry || !region_allows(&entry->region, access)))
-		return NULL;
-	offset = gpa.addr - entry->region.gpa;
-	if (CVMM_UNLIKELY(len > entry->region.len_bytes - offset))
-		return NULL;
-	return entry->region.host + offset;
+	if (CVMM_LIKELY(offset < room && len <= room - offset))
+		return (uint8_t *)(hot->bias + (uintptr_t)gpa);
+	return NULL;
+}
+
+/* Host address of a range within one run, or NULL. For @len 0 its address must be in one. */
+static inline uint8_t *one_run(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len,
+			       enum cvmm_access access)
+{
+	uint8_t *host = in_stretch(&mem->fast.likely, gpa.addr, len, access);
+
+	if (CVMM_LIKELY(host))
+		return host;
+	return in_stretch(&mem->hot[cvmm_mem_index_below(mem, gpa.addr)], gpa.addr, len, access);
 }
 
 int cvmm_mem_check(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum cvmm_access access)
@@ -50,10 +64,10 @@ int cvmm_mem_check(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum 
 	 * `at` wraps to 0 only behind a region that ends at 2^64; that one is the last, so the
 	 * loop ends there and the wrapped address is never looked up.
 	 */
-	for (; entry && entry < end && cvmm_mem_region_has(&entry->region, at); entry++) {
-		uint64_t piece = entry->region.len_bytes - (at - entry->region.gpa);
+	for (; entry && entry < end && cvmm_mem_entry_has(entry, at); entry++) {
+		uint64_t piece = entry->len_bytes - (at - entry->gpa);
 
-		if (!region_allows(&entry->region, access))
+		if (!entry_allows(entry, access))
 			return -EFAULT;
 		if (len <= piece)
 			return 0;
@@ -63,21 +77,8 @@ int cvmm_mem_check(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum 
 	return -EFAULT;
 }
 
-/**
- * struct walk - the pieces of a range that was checked
- * @entry: region of the next piece
- * @offset: where in that region it starts
- * @left: bytes not yet seen
- */
-struct walk {
-	const struct cvmm_mem_entry *entry;
-	uint64_t offset;
-	uint64_t left;
-};
-
-/* Starts a walk if all of the range has @access. Return: 0 or -EFAULT. */
-static int walk_start(struct walk *walk, const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len,
-		      enum cvmm_access access)
+int cvmm_mem_walk_start(struct cvmm_mem_walk *walk, const struct cvmm_mem *mem, cvmm_gpa gpa,
+			uint64_t len, enum cvmm_access access)
 {
 	int ret = cvmm_mem_check(mem, gpa, len, access);
 
@@ -87,27 +88,28 @@ static int walk_start(struct walk *walk, const struct cvmm_mem *mem, cvmm_gpa gp
 	walk->offset = 0;
 	walk->entry = len ? cvmm_mem_entry_find(mem, gpa.addr) : NULL;
 	if (walk->entry)
-		walk->offset = gpa.addr - walk->entry->region.gpa;
+		walk->offset = gpa.addr - walk->entry->gpa;
 	return 0;
 }
 
-/* Return: whether there was another piece. */
-static bool walk_next(struct walk *walk, struct iovec *piece)
+bool cvmm_mem_walk_next(struct cvmm_mem_walk *walk, struct iovec *ret_piece)
 {
-	const struct cvmm_mem_region *region;
-	uint64_t len;
+	uint64_t len, behind;
 
 	if (!walk->left)
 		return false;
-	region = &walk->entry->region;
-	len = region->len_bytes - walk->offset;
+	len = walk->entry->run_bytes - walk->offset;
 	if (len > walk->left)
 		len = walk->left;
-	piece->iov_base = region->host + walk->offset;
-	piece->iov_len = len;
+	ret_piece->iov_base = walk->entry->host + walk->offset;
+	ret_piece->iov_len = len;
 	walk->left -= len;
-	walk->offset = 0;
-	walk->entry++;
+	/* The range was checked: while bytes are left there is an entry behind the run. */
+	for (behind = walk->offset + len; walk->left && behind >= walk->entry->len_bytes;) {
+		behind -= walk->entry->len_bytes;
+		walk->entry++;
+	}
+	walk->offset = behind;
 	return true;
 }
 
@@ -115,14 +117,14 @@ int cvmm_mem_span(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum c
 		  struct iovec *iov, size_t iov_max, size_t *ret_count)
 {
 	struct iovec piece;
-	struct walk walk;
+	struct cvmm_mem_walk walk;
 	size_t count = 0;
 	int ret;
 
-	ret = walk_start(&walk, mem, gpa, len, access);
+	ret = cvmm_mem_walk_start(&walk, mem, gpa, len, access);
 	if (ret)
 		return ret;
-	while (walk_next(&walk, &piece)) {
+	while (cvmm_mem_walk_next(&walk, &piece)) {
 		if (count == iov_max)
 			return -ENOBUFS;
 		iov[count++] = piece;
@@ -133,7 +135,7 @@ int cvmm_mem_span(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum c
 
 void *cvmm_mem_ptr(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum cvmm_access access)
 {
-	return one_region(mem, gpa, len, access);
+	return one_run(mem, gpa, len, access);
 }
 
 /* ---- copies -------------------------------------------------------------------------------- */
@@ -194,13 +196,13 @@ static inline void copy_to_guest(void *host, const void *src, size_t len)
 static int read_crossing(const struct cvmm_mem *mem, cvmm_gpa gpa, uint8_t *dst, size_t len)
 {
 	struct iovec piece;
-	struct walk walk;
+	struct cvmm_mem_walk walk;
 	int ret;
 
-	ret = walk_start(&walk, mem, gpa, len, CVMM_ACCESS_READ);
+	ret = cvmm_mem_walk_start(&walk, mem, gpa, len, CVMM_ACCESS_READ);
 	if (ret)
 		return ret;
-	for (; walk_next(&walk, &piece); dst += piece.iov_len)
+	for (; cvmm_mem_walk_next(&walk, &piece); dst += piece.iov_len)
 		copy_from_guest(dst, piece.iov_base, piece.iov_len);
 	return 0;
 }
@@ -208,37 +210,37 @@ static int read_crossing(const struct cvmm_mem *mem, cvmm_gpa gpa, uint8_t *dst,
 static int write_crossing(const struct cvmm_mem *mem, cvmm_gpa gpa, const uint8_t *src, size_t len)
 {
 	struct iovec piece;
-	struct walk walk;
+	struct cvmm_mem_walk walk;
 	int ret;
 
-	ret = walk_start(&walk, mem, gpa, len, CVMM_ACCESS_WRITE);
+	ret = cvmm_mem_walk_start(&walk, mem, gpa, len, CVMM_ACCESS_WRITE);
 	if (ret)
 		return ret;
-	for (; walk_next(&walk, &piece); src += piece.iov_len)
+	for (; cvmm_mem_walk_next(&walk, &piece); src += piece.iov_len)
 		copy_to_guest(piece.iov_base, src, piece.iov_len);
 	return 0;
 }
 
-int cvmm_mem_read(const struct cvmm_mem *mem, cvmm_gpa gpa, void *dst, size_t len)
+int cvmm_mem_read_any(const struct cvmm_mem *mem, cvmm_gpa gpa, void *dst, size_t len)
 {
 	const uint8_t *host;
 
 	if (!len)
 		return 0;
-	host = one_region(mem, gpa, len, CVMM_ACCESS_READ);
+	host = one_run(mem, gpa, len, CVMM_ACCESS_READ);
 	if (CVMM_UNLIKELY(!host))
 		return read_crossing(mem, gpa, dst, len);
 	copy_from_guest(dst, host, len);
 	return 0;
 }
 
-int cvmm_mem_write(const struct cvmm_mem *mem, cvmm_gpa gpa, const void *src, size_t len)
+int cvmm_mem_write_any(const struct cvmm_mem *mem, cvmm_gpa gpa, const void *src, size_t len)
 {
 	uint8_t *host;
 
 	if (!len)
 		return 0;
-	host = one_region(mem, gpa, len, CVMM_ACCESS_WRITE);
+	host = one_run(mem, gpa, len, CVMM_ACCESS_WRITE);
 	if (CVMM_UNLIKELY(!host))
 		return write_crossing(mem, gpa, src, len);
 	copy_to_guest(host, src, len);
@@ -248,36 +250,38 @@ int cvmm_mem_write(const struct cvmm_mem *mem, cvmm_gpa gpa, const void *src, si
 int cvmm_mem_fill(const struct cvmm_mem *mem, cvmm_gpa gpa, uint8_t value, uint64_t len)
 {
 	struct iovec piece;
-	struct walk walk;
+	struct cvmm_mem_walk walk;
 	int ret;
 
-	ret = walk_start(&walk, mem, gpa, len, CVMM_ACCESS_WRITE);
+	ret = cvmm_mem_walk_start(&walk, mem, gpa, len, CVMM_ACCESS_WRITE);
 	if (ret)
 		return ret;
-	while (walk_next(&walk, &piece))
+	while (cvmm_mem_walk_next(&walk, &piece))
 		memset(piece.iov_base, value, piece.iov_len);
 	return 0;
 }
 
-int cvmm_mem_pread(const struct cvmm_mem *mem, cvmm_gpa gpa, int fd, uint64_t offset, uint64_t len)
+int cvmm_mem_copy(const struct cvmm_mem *dst_mem, cvmm_gpa dst, const struct cvmm_mem *src_mem,
+		  cvmm_gpa src, uint64_t len)
 {
-	struct iovec piece;
-	struct walk walk;
+	struct iovec to = { 0 }, from = { 0 };
+	struct cvmm_mem_walk to_walk, from_walk;
 	int ret;
 
-	ret = walk_start(&walk, mem, gpa, len, CVMM_ACCESS_WRITE);
+	ret = cvmm_mem_walk_start(&to_walk, dst_mem, dst, len, CVMM_ACCESS_WRITE);
+	if (!ret)
+		ret = cvmm_mem_walk_start(&from_walk, src_mem, src, len, CVMM_ACCESS_READ);
 	if (ret)
 		return ret;
-	/* No file is larger than that, so this one ends too early. */
-	if (!cvmm_range_inside(offset, len, INT64_MAX))
-		return -ENODATA;
-	for (; walk_next(&walk, &piece); offset += piece.iov_len) {
-		ssize_t got = cvmm_pread_full(fd, piece.iov_base, piece.iov_len, offset);
+	while ((to.iov_len || cvmm_mem_walk_next(&to_walk, &to)) &&
+	       (from.iov_len || cvmm_mem_walk_next(&from_walk, &from))) {
+		size_t piece = to.iov_len < from.iov_len ? to.iov_len : from.iov_len;
 
-		if (got < 0)
-			return (int)got;
-		if ((size_t)got < piece.iov_len)
-			return -ENODATA;
+		memmove(to.iov_base, from.iov_base, piece);
+		to.iov_base = (char *)to.iov_base + piece;
+		to.iov_len -= piece;
+		from.iov_base = (char *)from.iov_base + piece;
+		from.iov_len -= piece;
 	}
 	return 0;
 }
@@ -288,67 +292,71 @@ int cvmm_mem_pread(const struct cvmm_mem *mem, cvmm_gpa gpa, int fd, uint64_t of
  * The compiler wants orders as constants: given a variable it would do everything SEQ_CST. Orders
  * that make no sense for the direction get that, too.
  */
-#define DEFINE_ATOMICS(bits)                                                            \
-	static uint##bits##_t load_le##bits(const void *host, int order)                \
-	{                                                                               \
-		const uint##bits##_t *p = host;                                         \
-                                                                                        \
-		switch (order) {                                                        \
-		case __ATOMIC_RELAXED:                                                  \
-			return le##bits##toh(__atomic_load_n(p, __ATOMIC_RELAXED));     \
-		case __ATOMIC_ACQUIRE:                                                  \
-			return le##bits##toh(__atomic_load_n(p, __ATOMIC_ACQUIRE));     \
-		default:                                                                \
-			return le##bits##toh(__atomic_load_n(p, __ATOMIC_SEQ_CST));     \
-		}                                                                       \
-	}                                                                               \
-                                                                                        \
-	static void store_le##bits(void *host, int order, uint##bits##_t v)             \
-	{                                                                               \
-		uint##bits##_t *p = host;                                               \
-                                                                                        \
-		v = htole##bits(v);                                                     \
-		switch (order) {                                                        \
-		case __ATOMIC_RELAXED:                                                  \
-			__atomic_store_n(p, v, __ATOMIC_RELAXED);                       \
-			break;                                                          \
-		case __ATOMIC_RELEASE:                                                  \
-			__atomic_store_n(p, v, __ATOMIC_RELEASE);                       \
-			break;                                                          \
-		default:                                                                \
-			__atomic_store_n(p, v, __ATOMIC_SEQ_CST);                       \
-			break;                                                          \
-		}                                                                       \
-	}                                                                               \
-                                                                                        \
-	int cvmm_mem_load_u##bits(const struct cvmm_mem *mem, cvmm_gpa gpa, int order,  \
-				  uint##bits##_t *ret)                                  \
-	{                                                                               \
-		const void *host;                                                       \
-                                                                                        \
-		if (gpa.addr % sizeof(*ret))                                            \
-			return -EINVAL;                                                 \
-		host = one_region(mem, gpa, sizeof(*ret), CVMM_ACCESS_READ);            \
-		if (CVMM_UNLIKELY(!host))                                               \
-			return -EFAULT;                                                 \
-		*ret = load_le##bits(host, order);                                      \
-		return 0;                                                               \
-	}                                                                               \
-                                                                                        \
-	int cvmm_mem_store_u##bits(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, \
-				   uint##bits##_t v)                                    \
-	{                                                                               \
-		void *host;                                                             \
-                                                                                        \
-		if (gpa.addr % sizeof(v))                                               \
-			return -EINVAL;                                                 \
-		host = one_region(mem, gpa, sizeof(v), CVMM_ACCESS_WRITE);              \
-		if (CVMM_UNLIKELY(!host))                                               \
-			return -EFAULT;                                                 \
-		store_le##bits(host, order, v);                                         \
-		return 0;                                                               \
+#define le8toh(v) (v)
+#define htole8(v) (v)
+
+#define DEFINE_ATOMICS(bits)                                                                  \
+	static uint##bits##_t load_le##bits(const void *host, int order)                      \
+	{                                                                                     \
+		const uint##bits##_t *p = host;                                               \
+                                                                                              \
+		switch (order) {                                                              \
+		case __ATOMIC_RELAXED:                                                        \
+			return le##bits##toh(__atomic_load_n(p, __ATOMIC_RELAXED));           \
+		case __ATOMIC_ACQUIRE:                                                        \
+			return le##bits##toh(__atomic_load_n(p, __ATOMIC_ACQUIRE));           \
+		default:                                                                      \
+			return le##bits##toh(__atomic_load_n(p, __ATOMIC_SEQ_CST));           \
+		}                                                                             \
+	}                                                                                     \
+                                                                                              \
+	static void store_le##bits(void *host, int order, uint##bits##_t v)                   \
+	{                                                                                     \
+		uint##bits##_t *p = host;                                                     \
+                                                                                              \
+		v = htole##bits(v);                                                           \
+		switch (order) {                                                              \
+		case __ATOMIC_RELAXED:                                                        \
+			__atomic_store_n(p, v, __ATOMIC_RELAXED);                             \
+			break;                                                                \
+		case __ATOMIC_RELEASE:                                                        \
+			__atomic_store_n(p, v, __ATOMIC_RELEASE);                             \
+			break;                                                                \
+		default:                                                                      \
+			__atomic_store_n(p, v, __ATOMIC_SEQ_CST);                             \
+			break;                                                                \
+		}                                                                             \
+	}                                                                                     \
+                                                                                              \
+	int cvmm_mem_load_u##bits##_any(const struct cvmm_mem *mem, cvmm_gpa gpa, int order,  \
+					uint##bits##_t *ret)                                  \
+	{                                                                                     \
+		const void *host;                                                             \
+                                                                                              \
+		if (gpa.addr & (sizeof(*ret) - 1))                                            \
+			return -EINVAL;                                                       \
+		host = one_run(mem, gpa, sizeof(*ret), CVMM_ACCESS_READ);                     \
+		if (CVMM_UNLIKELY(!host))                                                     \
+			return -EFAULT;                                                       \
+		*ret = load_le##bits(host, order);                                            \
+		return 0;                                                                     \
+	}                                                                                     \
+                                                                                              \
+	int cvmm_mem_store_u##bits##_any(const struct cvmm_mem *mem, cvmm_gpa gpa, int order, \
+					 uint##bits##_t v)                                    \
+	{                                                                                     \
+		void *host;                                                                   \
+                                                                                              \
+		if (gpa.addr & (sizeof(v) - 1))                                               \
+			return -EINVAL;                                                       \
+		host = one_run(mem, gpa, sizeof(v), CVMM_ACCESS_WRITE);                       \
+		if (CVMM_UNLIKELY(!host))                                                     \
+			return -EFAULT;                                                       \
+		store_le##bits(host, order, v);                                               \
+		return 0;                                                                     \
 	}
 
+DEFINE_ATOMICS(8)
 DEFINE_ATOMICS(16)
 DEFINE_ATOMICS(32)
 DEFINE_ATOMICS(64)

@@ -26,6 +26,15 @@
 
 #define MEM_HUGETLB_LOG2_MAX 63
 
+/* Huge pages of the usual size: where guest and host agree modulo this, the host can use them. */
+#define MEM_PLACE_ALIGN (UINT64_C(2) << 20)
+
+#define MEM_NUMA_NODES_MAX 1024
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0 /* then an address is a hint, which may be ignored */
+#endif
+
 const char *cvmm_mem_size_text(uint64_t bytes, char text[MEM_SIZE_TEXT])
 {
 	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
@@ -74,9 +83,32 @@ static int check_backing(const struct cvmm_mem_config *config, uint64_t page,
 	return cvmm_fail(err, -EINVAL, "unknown kind of memory %d", (int)config->kind);
 }
 
+static int check_flags(const struct cvmm_mem_config *config, uint64_t page, struct cvmm_error *err)
+{
+	if ((config->flags & CVMM_MEM_NUMA_BIND) && config->numa_node >= MEM_NUMA_NODES_MAX)
+		return cvmm_fail(err, -EINVAL, "NUMA node %u does not exist", config->numa_node);
+	if ((config->flags & CVMM_MEM_PREFAULT) &&
+	    config->prefault_threads > CVMM_MEM_PREFAULT_THREADS_MAX)
+		return cvmm_fail(err, -EINVAL,
+				 "%u threads are too many to prefault with (at most %d)",
+				 config->prefault_threads, CVMM_MEM_PREFAULT_THREADS_MAX);
+	if (!(config->flags & CVMM_MEM_HAS_GUEST_MEMFD))
+		return 0;
+	if (config->guest_memfd < 0)
+		return cvmm_fail(err, -EINVAL, "no guest_memfd is given");
+	if (config->guest_memfd_offset % page ||
+	    !cvmm_range_inside(config->guest_memfd_offset, config->len_bytes, INT64_MAX))
+		return cvmm_fail(err, -EINVAL,
+				 "guest_memfd offset 0x%llx is not a multiple of the page size, or "
+				 "too large",
+				 (unsigned long long)config->guest_memfd_offset);
+	return 0;
+}
+
 int cvmm_mem_config_check(const struct cvmm_mem_config *config, struct cvmm_error *err)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	int ret;
 
 	if (!config->len_bytes)
 		return cvmm_fail(err, -EINVAL, "size is 0");
@@ -90,7 +122,8 @@ int cvmm_mem_config_check(const struct cvmm_mem_config *config, struct cvmm_erro
 	if (config->access < CVMM_ACCESS_READ || config->access > CVMM_ACCESS_READ_WRITE)
 		return cvmm_fail(err, -EINVAL, "access rights %d are not read, write or both",
 				 (int)config->access);
-	return check_backing(config, page, err);
+	ret = check_flags(config, page, err);
+	return ret ? ret : check_backing(config, page, err);
 }
 
 /* Pages past the end of a file can be mapped, but touching them is a SIGBUS. */
@@ -109,6 +142,43 @@ static int check_file_len(const struct cvmm_mem_config *config, struct cvmm_erro
 			(long long)st.st_size, (unsigned long long)end,
 			(unsigned long long)config->fd_offset);
 	return 0;
+}
+
+/* ---- addresses ------------------------------------------------------------------------------ */
+
+bool cvmm_mem_can_reserve(const struct cvmm_mem_config *config)
+{
+	/* Huge pages want their own alignment, which the guest's address may not have. */
+	if (config->kind == CVMM_MEM_HUGETLB)
+		return config->hugetlb_log2 &&
+		       !(config->gpa.addr & ((UINT64_C(1) << config->hugetlb_log2) - 1)) &&
+		       UINT64_C(1) << config->hugetlb_log2 <= MEM_PLACE_ALIGN;
+	return config->kind != CVMM_MEM_EXTERNAL;
+}
+
+int cvmm_mem_reserve(struct cvmm_mem_reservation *ret_room, uint64_t gpa, uint64_t len)
+{
+	uint64_t total, skip;
+	uint8_t *base;
+
+	if (!cvmm_add_u64(len, MEM_PLACE_ALIGN, &total))
+		return -ENOMEM;
+	base = mmap(NULL, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (base == MAP_FAILED)
+		return -errno;
+	skip = (gpa - (uintptr_t)base) % MEM_PLACE_ALIGN;
+	if (skip)
+		munmap(base, skip);
+	munmap(base + skip + len, MEM_PLACE_ALIGN - skip);
+	*ret_room = (struct cvmm_mem_reservation){ base + skip, base + skip + len };
+	return 0;
+}
+
+void cvmm_mem_unreserve(struct cvmm_mem_reservation *room)
+{
+	if (room->next != room->end)
+		munmap(room->next, (size_t)(room->end - room->next));
+	*room = (struct cvmm_mem_reservation){ 0 };
 }
 
 /* ---- mapping ------------------------------------------------------------------------------- */
@@ -150,8 +220,8 @@ static const char *advice(const struct cvmm_mem_config *config, int code)
 	return "";
 }
 
-static int map_memory(const struct cvmm_mem_config *config, struct cvmm_mem_region *region,
-		      struct cvmm_error *err)
+static int map_memory(const struct cvmm_mem_config *config, enum cvmm_mem_where where, uint8_t *at,
+		      struct cvmm_mem_region *region, struct cvmm_error *err)
 {
 	bool is_private = config->kind == CVMM_MEM_ANONYMOUS;
 	int flags = is_private ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
@@ -166,8 +236,15 @@ static int map_memory(const struct cvmm_mem_config *config, struct cvmm_mem_regi
 	 */
 	if (config->kind == CVMM_MEM_FILE && config->access == CVMM_ACCESS_READ)
 		protection = PROT_READ;
-	host = mmap(NULL, region->len_bytes, protection, flags, region->fd,
-		    (off_t)region->fd_offset);
+	if (where == CVMM_MEM_RESERVED)
+		flags |= MAP_FIXED;
+	host = MAP_FAILED;
+	if (where == CVMM_MEM_TRY)
+		host = mmap(at, region->len_bytes, protection, flags | MAP_FIXED_NOREPLACE,
+			    region->fd, (off_t)region->fd_offset);
+	if (host == MAP_FAILED)
+		host = mmap(where == CVMM_MEM_RESERVED ? at : NULL, region->len_bytes, protection,
+			    flags, region->fd, (off_t)region->fd_offset);
 	if (host == MAP_FAILED) {
 		code = -errno;
 		return cvmm_fail(err, code, "cannot map %s of memory: %s%s",
@@ -178,8 +255,32 @@ static int map_memory(const struct cvmm_mem_config *config, struct cvmm_mem_regi
 	return 0;
 }
 
-int cvmm_mem_mapping_create(const struct cvmm_mem_config *config,
-			    struct cvmm_mem_mapping **ret_mapping, struct cvmm_error *err)
+static uint64_t find_page_bytes(const struct cvmm_mem_config *config, int fd)
+{
+	struct stat st;
+
+	/* hugetlbfs tells its page size as the block size. */
+	if (config->kind == CVMM_MEM_HUGETLB && !fstat(fd, &st))
+		return (uint64_t)st.st_blksize;
+	return (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static int open_guest_memfd(const struct cvmm_mem_config *config, struct cvmm_mem_region *region,
+			    struct cvmm_error *err)
+{
+	if (!(config->flags & CVMM_MEM_HAS_GUEST_MEMFD))
+		return 0;
+	region->guest_memfd = fcntl(config->guest_memfd, F_DUPFD_CLOEXEC, MEM_FD_MIN);
+	region->guest_memfd_offset = config->guest_memfd_offset;
+	return region->guest_memfd >= 0
+		       ? 0
+		       : cvmm_fail(err, -errno, "cannot duplicate the guest_memfd: %s",
+				   strerror(errno));
+}
+
+int cvmm_mem_mapping_create(const struct cvmm_mem_config *config, enum cvmm_mem_where where,
+			    uint8_t *at, struct cvmm_mem_mapping **ret_mapping,
+			    struct cvmm_error *err)
 {
 	struct cvmm_mem_mapping *mapping = calloc(1, sizeof(*mapping));
 	struct cvmm_mem_region *region;
@@ -189,20 +290,32 @@ int cvmm_mem_mapping_create(const struct cvmm_mem_config *config,
 		return cvmm_fail(err, -ENOMEM, "out of memory");
 	mapping->refs = 1;
 	region = &mapping->region;
-	region->gpa = config->gpa.addr;
-	region->len_bytes = config->len_bytes;
-	region->access = config->access;
-	region->kind = config->kind;
-	region->fd = -1;
-	region->fd_offset = config->kind == CVMM_MEM_FILE ? config->fd_offset : 0;
-	ret = open_backing(config, &region->fd, err);
+	*region = (struct cvmm_mem_region){
+		.gpa = config->gpa.addr,
+		.len_bytes = config->len_bytes,
+		.access = config->access,
+		.kind = config->kind,
+		.fd = -1,
+		.fd_offset = config->kind == CVMM_MEM_FILE ? config->fd_offset : 0,
+		.flags = config->flags,
+		.guest_memfd = -1,
+	};
+	ret = open_guest_memfd(config, region, err);
+	if (!ret)
+		ret = open_backing(config, &region->fd, err);
 	if (!ret && config->kind == CVMM_MEM_EXTERNAL) {
 		region->host = config->host;
 	} else if (!ret) {
-		ret = map_memory(config, region, err);
+		ret = map_memory(config, where, at, region, err);
 		mapping->owned = !ret;
 	}
+	region->page_bytes = find_page_bytes(config, region->fd);
+	if (!ret)
+		ret = cvmm_mem_apply_flags(config, region, err);
 	if (ret) {
+		/* What was reserved stays so until its owner gives it back. */
+		if (mapping->owned && where == CVMM_MEM_RESERVED)
+			mapping->owned = false;
 		cvmm_mem_mapping_unref(mapping);
 		return ret;
 	}
@@ -223,5 +336,17 @@ void cvmm_mem_mapping_unref(struct cvmm_mem_mapping *mapping)
 	if (mapping->owned)
 		munmap(mapping->region.host, mapping->region.len_bytes);
 	cvmm_close_fd(&mapping->region.fd);
+	cvmm_close_fd(&mapping->region.guest_memfd);
 	free(mapping);
+}
+
+bool cvmm_mem_region_files_overlap(const struct cvmm_mem_region *a, const struct cvmm_mem_region *b)
+{
+	uint64_t apart = a->fd_offset > b->fd_offset ? a->fd_offset - b->fd_offset
+						     : b->fd_offset - a->fd_offset;
+	const struct cvmm_mem_region *first = a->fd_offset <= b->fd_offset ? a : b;
+	struct stat st_a, st_b;
+
+	return a->fd >= 0 && b->fd >= 0 && !fstat(a->fd, &st_a) && !fstat(b->fd, &st_b) &&
+	       st_a.st_dev == st_b.st_dev && st_a.st_ino == st_b.st_ino && apart < first->len_bytes;
 }

@@ -160,7 +160,7 @@ static void ranges_never_wrap_around(void **state)
 	cvmm_mem_unref(mem);
 }
 
-static void span_gives_a_piece_for_each_region(void **state)
+static void span_joins_neighbours_and_cuts_where_rights_change(void **state)
 {
 	struct cvmm_mem *mem = *state;
 	uint64_t page = page_size();
@@ -170,11 +170,14 @@ static void span_gives_a_piece_for_each_region(void **state)
 	assert_int_equal(cvmm_mem_span(mem, G(page + 16), 2 * page - 32, CVMM_ACCESS_READ_WRITE,
 				       iov, 2, &count),
 			 0);
-	assert_int_equal(count, 2);
+	assert_int_equal(count, 1);
 	assert_ptr_equal(iov[0].iov_base, cvmm_mem_region_at(mem, 0)->host + 16);
-	assert_int_equal(iov[0].iov_len, page - 16);
-	assert_ptr_equal(iov[1].iov_base, cvmm_mem_region_at(mem, 1)->host);
-	assert_int_equal(iov[1].iov_len, page - 16);
+	assert_int_equal(iov[0].iov_len, 2 * page - 32);
+	assert_int_equal(cvmm_mem_span(mem, G(5 * page - 8), 16, CVMM_ACCESS_READ, iov, 2, &count),
+			 0);
+	assert_int_equal(count, 2);
+	assert_ptr_equal(iov[1].iov_base, cvmm_mem_region_at(mem, 3)->host);
+	assert_int_equal(iov[1].iov_len, 8);
 }
 
 static void span_reports_a_short_list_and_a_fault_first(void **state)
@@ -184,8 +187,9 @@ static void span_reports_a_short_list_and_a_fault_first(void **state)
 	struct iovec iov[1];
 	size_t count = 42;
 
-	assert_int_equal(cvmm_mem_span(mem, G(page), 2 * page, CVMM_ACCESS_READ, iov, 1, &count),
-			 -ENOBUFS);
+	assert_int_equal(
+		cvmm_mem_span(mem, G(4 * page), 2 * page, CVMM_ACCESS_READ, iov, 1, &count),
+		-ENOBUFS);
 	assert_int_equal(cvmm_mem_span(mem, G(page), 1, CVMM_ACCESS_READ, NULL, 0, &count),
 			 -ENOBUFS);
 	assert_int_equal(cvmm_mem_span(mem, G(page), 3 * page, CVMM_ACCESS_READ, iov, 1, &count),
@@ -193,14 +197,15 @@ static void span_reports_a_short_list_and_a_fault_first(void **state)
 	assert_int_equal(count, 42);
 }
 
-static void ptr_stays_within_one_region(void **state)
+static void ptr_stays_within_what_is_contiguous(void **state)
 {
 	struct cvmm_mem *mem = *state;
 	uint64_t page = page_size();
 
-	assert_ptr_equal(cvmm_mem_ptr(mem, G(page + 8), page - 8, CVMM_ACCESS_READ_WRITE),
+	assert_ptr_equal(cvmm_mem_ptr(mem, G(page + 8), 2 * page - 8, CVMM_ACCESS_READ_WRITE),
 			 cvmm_mem_region_at(mem, 0)->host + 8);
-	assert_null(cvmm_mem_ptr(mem, G(page + 8), page - 7, CVMM_ACCESS_READ_WRITE));
+	assert_null(cvmm_mem_ptr(mem, G(page + 8), 2 * page - 7, CVMM_ACCESS_READ_WRITE));
+	assert_null(cvmm_mem_ptr(mem, G(4 * page), page + 1, CVMM_ACCESS_READ));
 	assert_null(cvmm_mem_ptr(mem, G(page), UINT64_MAX, CVMM_ACCESS_READ_WRITE));
 	assert_null(cvmm_mem_ptr(mem, G(page + 8), UINT64_MAX, CVMM_ACCESS_READ_WRITE));
 	assert_null(cvmm_mem_ptr(mem, G(0), 1, CVMM_ACCESS_READ));
@@ -313,11 +318,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_last_byte_of_the_address_space_is_ordinary,
 						set_up, tear_down),
 		cmocka_unit_test(ranges_never_wrap_around),
-		cmocka_unit_test_setup_teardown(span_gives_a_piece_for_each_region, set_up,
-						tear_down),
+		cmocka_unit_test_setup_teardown(span_joins_neighbours_and_cuts_where_rights_change,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(span_reports_a_short_list_and_a_fault_first, set_up,
 						tear_down),
-		cmocka_unit_test_setup_teardown(ptr_stays_within_one_region, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(ptr_stays_within_what_is_contiguous, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(fill_crosses_and_stops_at_its_end, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(atomics_are_little_endian, set_up, tear_down),

@@ -81,14 +81,25 @@ static bool model_allows(const struct model *m, uint64_t offset, uint64_t len, u
 	return true;
 }
 
-/* Regions that an allowed range touches. */
+/* Whether two neighbouring pages are one piece: in one region, or side by side in the host with equal rights. */
+static bool model_joined(const struct model *m, uint64_t page)
+{
+	const struct cvmm_mem_region *a, *b;
+
+	if (m->region[page] == m->region[page + 1])
+		return true;
+	a = cvmm_mem_region_find(m->mem, G(m->base + page * m->page));
+	b = cvmm_mem_region_find(m->mem, G(m->base + (page + 1) * m->page));
+	return a->host + a->len_bytes == b->host && m->rights[page] == m->rights[page + 1];
+}
+
+/* Contiguous pieces of an allowed range. */
 static size_t model_pieces(const struct model *m, uint64_t offset, uint64_t len)
 {
 	size_t pieces = len != 0;
 
-	for (uint64_t i = 1; i < len; i++)
-		if (m->region[(offset + i) / m->page] != m->region[(offset + i - 1) / m->page])
-			pieces++;
+	for (uint64_t page = offset / m->page; len && page < (offset + len - 1) / m->page; page++)
+		pieces += !model_joined(m, page);
 	return pieces;
 }
 
@@ -256,6 +267,38 @@ static void check_queries(struct model *m, uint64_t offset, uint64_t len)
 		assert_memory_equal(host, m->bytes + offset, len);
 }
 
+/* Sizes that the compiler knows take the way in the header. */
+#define CHECK_OBJECT(m, offset, size)                                                             \
+	do {                                                                                      \
+		bool readable = model_allows(m, offset, size, CVMM_ACCESS_READ);                  \
+		bool writable = model_allows(m, offset, size, CVMM_ACCESS_WRITE);                 \
+		uint8_t object[size];                                                             \
+                                                                                                  \
+		assert_int_equal(cvmm_mem_read((m)->mem, G((m)->base + (offset)), object, size),  \
+				 readable ? 0 : -EFAULT);                                         \
+		if (readable)                                                                     \
+			assert_memory_equal(object, (m)->bytes + (offset), size);                 \
+		memset(object, (int)below(m, 256), size);                                         \
+		assert_int_equal(cvmm_mem_write((m)->mem, G((m)->base + (offset)), object, size), \
+				 writable ? 0 : -EFAULT);                                         \
+		if (writable)                                                                     \
+			memcpy((m)->bytes + (offset), object, size);                              \
+	} while (0)
+
+static void check_objects(struct model *m, uint64_t offset, uint64_t len)
+{
+	(void)len;
+	CHECK_OBJECT(m, offset, 1);
+	CHECK_OBJECT(m, offset & ~UINT64_C(1), 2);
+	CHECK_OBJECT(m, offset, 2);
+	CHECK_OBJECT(m, offset & ~UINT64_C(3), 4);
+	CHECK_OBJECT(m, offset, 4);
+	CHECK_OBJECT(m, offset & ~UINT64_C(7), 8);
+	CHECK_OBJECT(m, offset, 8);
+	CHECK_OBJECT(m, offset, 16);
+	CHECK_OBJECT(m, offset, 64);
+}
+
 static void check_atomics(struct model *m, uint64_t offset, uint64_t len)
 {
 	bool aligned = !(offset % 4);
@@ -283,7 +326,7 @@ static void access_at_random(struct model *m)
 {
 	static void (*const checks[])(struct model *, uint64_t, uint64_t) = {
 		check_read, check_write,   check_fill,	  check_pread,
-		check_span, check_queries, check_atomics,
+		check_span, check_queries, check_atomics, check_objects,
 	};
 	uint64_t offset, len;
 

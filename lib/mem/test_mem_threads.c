@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <sys/mman.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -26,7 +27,7 @@ static void a_space_hands_out_what_was_published_last(void **state)
 	got = cvmm_mem_space_get(space);
 	assert_ptr_equal(got, first);
 	cvmm_mem_unref(first);
-	cvmm_mem_space_publish(space, second);
+	assert_int_equal(cvmm_mem_space_publish(space, second), 0);
 	assert_int_not_equal(cvmm_mem_space_generation(space), generation);
 	/* The reader's older map still works. */
 	assert_int_equal(cvmm_mem_write(got, G(0), "a", 1), 0);
@@ -48,7 +49,7 @@ static void publishing_the_current_map_again_is_harmless(void **state)
 	(void)state;
 	assert_int_equal(cvmm_mem_space_create(mem, &space), 0);
 	generation = cvmm_mem_space_generation(space);
-	cvmm_mem_space_publish(space, mem);
+	assert_int_equal(cvmm_mem_space_publish(space, mem), 0);
 	assert_int_not_equal(cvmm_mem_space_generation(space), generation);
 	cvmm_mem_unref(mem);
 	cvmm_mem_space_destroy(space);
@@ -130,7 +131,7 @@ static void readers_survive_hotplug(void **state)
 	for (int i = 0; i < ROUNDS; i++) {
 		struct cvmm_mem *changed = changed_map(mem, !(i & 1));
 
-		cvmm_mem_space_publish(race.space, changed);
+		assert_int_equal(cvmm_mem_space_publish(race.space, changed), 0);
 		cvmm_mem_unref(mem);
 		mem = changed;
 	}
@@ -139,6 +140,84 @@ static void readers_survive_hotplug(void **state)
 	assert_int_equal(race.failures, 0);
 	cvmm_mem_unref(mem);
 	cvmm_mem_space_destroy(race.space);
+}
+
+/* Looks at the current map through a cache; its last region is there or is not, but never half. */
+static void *read_cached(void *arg)
+{
+	struct race *race = arg;
+	struct cvmm_mem_cache cache;
+	unsigned int failures = 0;
+
+	cvmm_mem_cache_init(&cache, race->space);
+	while (!is_done(race)) {
+		struct cvmm_mem *mem = cvmm_mem_cache_get(&cache);
+		size_t count = cvmm_mem_region_count(mem);
+		const struct cvmm_mem_region *last = cvmm_mem_region_at(mem, count - 1);
+		uint64_t v;
+
+		if (cvmm_mem_read(mem, G(last->gpa + last->len_bytes - 8), &v, sizeof(v)))
+			failures++;
+	}
+	cvmm_mem_cache_fini(&cache);
+	__atomic_fetch_add(&race->failures, failures, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+static void cached_readers_survive_hotplug(void **state)
+{
+	struct cvmm_mem_config config = ram_config(0, page_size());
+	struct cvmm_mem *mem = must_create(&config, 1);
+	struct race race = { 0 };
+	pthread_t readers[3];
+
+	(void)state;
+	assert_int_equal(cvmm_mem_space_create(mem, &race.space), 0);
+	for (size_t i = 0; i < CVMM_ARRAY_SIZE(readers); i++)
+		assert_int_equal(pthread_create(&readers[i], NULL, read_cached, &race), 0);
+	for (int i = 0; i < ROUNDS; i++) {
+		struct cvmm_mem *changed = changed_map(mem, !(i & 1));
+
+		assert_int_equal(cvmm_mem_space_publish(race.space, changed), 0);
+		cvmm_mem_unref(mem);
+		mem = changed;
+	}
+	__atomic_store_n(&race.done, true, __ATOMIC_RELEASE);
+	for (size_t i = 0; i < CVMM_ARRAY_SIZE(readers); i++)
+		pthread_join(readers[i], NULL);
+	assert_int_equal(race.failures, 0);
+	cvmm_mem_unref(mem);
+	cvmm_mem_space_destroy(race.space);
+}
+
+static bool is_mapped(void *host)
+{
+	return !msync(host, page_size(), MS_ASYNC);
+}
+
+static void a_replaced_map_goes_when_its_last_reader_has_moved_on(void **state)
+{
+	struct cvmm_mem_config config = ram_config(0, page_size());
+	struct cvmm_mem *first = must_create(&config, 1), *second = must_create(&config, 1);
+	void *host = cvmm_mem_region_at(first, 0)->host;
+	struct cvmm_mem_space *space;
+	struct cvmm_mem_cache cache;
+
+	(void)state;
+	assert_int_equal(cvmm_mem_space_create(first, &space), 0);
+	cvmm_mem_unref(first);
+	cvmm_mem_cache_init(&cache, space);
+	assert_ptr_equal(cvmm_mem_cache_get(&cache), first);
+	assert_ptr_equal(cvmm_mem_cache_get(&cache), first);
+	assert_int_equal(cvmm_mem_space_publish(space, second), 0);
+	assert_true(is_mapped(host)); /* the cache has it */
+	assert_ptr_equal(cvmm_mem_cache_get(&cache), second);
+	assert_true(is_mapped(host)); /* readers unmap nothing */
+	cvmm_mem_space_reclaim(space);
+	assert_false(is_mapped(host));
+	cvmm_mem_cache_fini(&cache);
+	cvmm_mem_unref(second);
+	cvmm_mem_space_destroy(space);
 }
 
 /* Reads fields that the other thread writes as all zeroes or all ones; never anything between. */
@@ -239,6 +318,8 @@ int main(void)
 		cmocka_unit_test(a_space_hands_out_what_was_published_last),
 		cmocka_unit_test(publishing_the_current_map_again_is_harmless),
 		cmocka_unit_test(readers_survive_hotplug),
+		cmocka_unit_test(cached_readers_survive_hotplug),
+		cmocka_unit_test(a_replaced_map_goes_when_its_last_reader_has_moved_on),
 		cmocka_unit_test(aligned_fields_are_never_torn),
 		cmocka_unit_test(release_and_acquire_order_the_bytes_between),
 	};

@@ -11,8 +11,9 @@
 #include "virtq_internal.h"
 
 /*
- * Guest memory: two adjacent regions of 4 MiB (from separate mappings, so that what crosses the
- * seam is two pieces), a hole, and one page that devices may only read.
+ * Guest memory: two adjacent regions of 4 MiB, a hole, and one page that devices may only read. The
+ * second one is memory of our own, which mem cannot put beside the first: what crosses the seam is
+ * two pieces.
  */
 #define TEST_REGION UINT64_C(0x400000)
 #define TEST_SEAM TEST_REGION
@@ -42,6 +43,7 @@ static inline void *test_host(struct test_driver *d, uint64_t gpa, uint64_t len)
 
 static inline struct cvmm_mem *test_mem_create(void)
 {
+	static uint8_t apart[TEST_REGION] __attribute__((aligned(TEST_PAGE)));
 	const struct cvmm_mem_config configs[] = {
 		{ .gpa = { 0 },
 		  .len_bytes = TEST_REGION,
@@ -49,7 +51,8 @@ static inline struct cvmm_mem *test_mem_create(void)
 		  .access = CVMM_ACCESS_READ_WRITE },
 		{ .gpa = { TEST_SEAM },
 		  .len_bytes = TEST_REGION,
-		  .kind = CVMM_MEM_ANONYMOUS,
+		  .kind = CVMM_MEM_EXTERNAL,
+		  .host = apart,
 		  .access = CVMM_ACCESS_READ_WRITE },
 		{ .gpa = { TEST_ROM },
 		  .len_bytes = TEST_PAGE,
@@ -58,6 +61,7 @@ static inline struct cvmm_mem *test_mem_create(void)
 	};
 	struct cvmm_mem *mem = NULL;
 
+	memset(apart, 0, sizeof(apart));
 	CVMM_BUG_ON(cvmm_mem_create(configs, CVMM_ARRAY_SIZE(configs), &mem, NULL));
 	return mem;
 }

@@ -13,7 +13,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "machine_internal.h"
 
@@ -77,6 +76,8 @@ static int create_memory(struct cvmm_machine *m, struct cvmm_error *err)
 			.len_bytes = i ? high : low,
 			.kind = CVMM_MEM_ANONYMOUS,
 			.access = CVMM_ACCESS_READ_WRITE,
+			.flags =
+				CVMM_MEM_HUGE_PAGES, /* fewer faults, for the loader and the guest */
 		};
 	ret = cvmm_mem_create(regions, high ? 2 : 1, &m->mem, err);
 	if (ret)
@@ -85,8 +86,6 @@ static int create_memory(struct cvmm_machine *m, struct cvmm_error *err)
 	for (size_t i = 0; !ret && i < cvmm_mem_region_count(m->mem); i++) {
 		const struct cvmm_mem_region *region = cvmm_mem_region_at(m->mem, i);
 
-		/* Fewer faults, for the loader and for the guest; a host may ignore it. */
-		(void)madvise(region->host, region->len_bytes, MADV_HUGEPAGE);
 		ret = cvmm_kvm_vm_set_memory(&m->vm, (uint32_t)i, 0, region->gpa, region->len_bytes,
 					     region->host);
 	}

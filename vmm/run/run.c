@@ -622,9 +622,8 @@ static int make_cmdline(struct run *r, struct cvmm_loader_cmdline **ret)
 	 * with hardware-reduced ACPI, Linux would try EFI, which is not there, and then hang in
 	 * real mode. A quiet guest leaves the serial port to what matters: each byte is an exit.
 	 */
-	const char *fixed =
-		"console=ttyS0 panic=-1 reboot=acpi rdinit=" CVMM_GUEST_INIT_PATH
-		" 8250.nr_uarts=1 no_timer_check tsc=reliable random.trust_cpu=on";
+	const char *fixed = "console=ttyS0 panic=-1 reboot=acpi rdinit=" CVMM_GUEST_INIT_PATH
+			    " 8250.nr_uarts=1 no_timer_check tsc=reliable random.trust_cpu=on";
 	int err;
 
 	err = cvmm_loader_cmdline_create(CMDLINE_CAPACITY, ret, &r->error);
