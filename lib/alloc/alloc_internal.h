@@ -64,15 +64,10 @@ struct alloc_tree {
 	uint32_t root;
 };
 
-/* The proofs give their own: one object for each node, which tells them more than an array does. */
-#ifndef ALLOC_NODE_AT_IS_GIVEN
 static inline struct alloc_node *alloc_node_at(const struct alloc_tree *tree, uint32_t n)
 {
 	return &tree->nodes[n];
 }
-#else
-struct alloc_node *alloc_node_at(const struct alloc_tree *tree, uint32_t n);
-#endif
 
 int alloc_tree_reserve(struct alloc_tree *tree, uint32_t count);
 void alloc_tree_add(struct alloc_tree *tree, uint64_t first, uint64_t last, bool allocated);
