@@ -18,9 +18,12 @@ uint8_t alloc_gap_rank(uint64_t first, uint64_t last)
 
 	if (span == UINT64_MAX)
 		return 64 + 1;
-	/* With 2^k up to 2^(k+1) - 1 bytes it holds a block of 2^(k-1) wherever it begins. */
+	/*
+	 * With 2^k up to 2^(k+1) - 1 bytes it holds a block of 2^(k-1) wherever it begins, and some
+	 * multiple of 2^k.
+	 */
 	k = floor_log2(span + 1);
-	if (cvmm_align_up_u64(first, UINT64_C(1) << k, &block_first) && block_first <= last &&
+	if (cvmm_align_up_u64(first, UINT64_C(1) << k, &block_first) &&
 	    last - block_first >= (UINT64_C(1) << k) - 1)
 		return (uint8_t)(k + 1);
 	return (uint8_t)k;

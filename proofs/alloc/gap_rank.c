@@ -6,7 +6,7 @@
  * PROOF sources lib/alloc/alloc_gap.c
  * PROOF options --conversion-check --undefined-shift-check
  * MUTATION lib/alloc/alloc_gap.c s/last - block_first >= /last - block_first > /
- * MUTATION lib/alloc/alloc_gap.c s/block_first <= last &&/true \&\&/
+ * MUTATION lib/alloc/alloc_gap.c s/return (uint8_t)k;/return (uint8_t)(k + 1);/
  */
 #include "proof.h"
 #include "../../lib/alloc/alloc_internal.h"

@@ -8,7 +8,7 @@
  * is shorter or of a lower rank than wanted.
  *
  * PROOF sources lib/alloc/alloc_tree.c
- * PROOF options --unwind 17
+ * PROOF options --unwind 17 --unwindset alloc_tree_largest_gap.0:4,alloc_tree_find.0:5
  * PROOF instance -DFIRST_SHAPE=9 -DLAST_SHAPE=11
  * PROOF instance -DFIRST_SHAPE=12 -DLAST_SHAPE=14
  * PROOF instance -DFIRST_SHAPE=0 -DLAST_SHAPE=4
