@@ -25,9 +25,11 @@
 #define STRING(s) #s
 #define STRING_OF(macro) STRING(macro)
 
-#define EXTENTS_MAX 4
 #define ADDRS 32
-#define SLOTS (1 + EXTENTS_MAX + 2) /* nil, and what one operation adds */
+
+static const char pattern[] = STRING_OF(PATTERN);
+
+#define SLOTS (sizeof(pattern) + 2) /* nil, the extents, and what one operation adds */
 
 /* One of the lowest or of the highest addresses of the 64-bit space. */
 static uint64_t any_addr(void)
@@ -175,7 +177,6 @@ static bool same_fact(struct proof_fact a, struct proof_fact b)
 /* How many are free or allocated at first does not matter: both are only added to and subtracted from. */
 static void any_space(void)
 {
-	static const char pattern[] = STRING_OF(PATTERN);
 	uint32_t n = 0;
 
 	space.range.first = any_addr();

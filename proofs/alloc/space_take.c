@@ -7,8 +7,8 @@
  * PROOF sources lib/alloc/alloc_space.c lib/alloc/alloc_gap.c
  * PROOF options --unwind 9 --conversion-check
  * PROOF instance -DPATTERN=a
- * PROOF instance -DPATTERN=agag
- * PROOF instance -DPATTERN=gaga
+ * PROOF instance -DPATTERN=aga
+ * PROOF instance -DPATTERN=gag
  * MUTATION lib/alloc/alloc_space.c s/range.first + (req.len_bytes - 1)/range.first + req.len_bytes/
  * MUTATION lib/alloc/alloc_space.c s/low_rest ? range.first - 1 : range.last/range.last/
  * MUTATION lib/alloc/alloc_space.c s/== CVMM_ALLOC_LAST_MATCH,/!= CVMM_ALLOC_LAST_MATCH,/
