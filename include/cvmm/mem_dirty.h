@@ -239,7 +239,10 @@ CVMM_API uint64_t cvmm_dirty_pages(const struct cvmm_dirty *dirty);
 /* Words that cvmm_dirty_get_and_reset() can give: pages / 64, rounded up. */
 CVMM_API uint64_t cvmm_dirty_word_count(const struct cvmm_dirty *dirty);
 
+/* The first address that it covers. */
 CVMM_API uint64_t cvmm_dirty_base(const struct cvmm_dirty *dirty);
+
+/* log2 of the page size. */
 CVMM_API unsigned int cvmm_dirty_page_log2(const struct cvmm_dirty *dirty);
 
 /*

@@ -207,7 +207,10 @@ CVMM_API int cvmm_iotlb_lookup(struct cvmm_iotlb *tlb, uint64_t iova, uint64_t l
  */
 CVMM_API uint64_t cvmm_iotlb_generation(const struct cvmm_iotlb *tlb);
 
+/* Mappings that it holds now. */
 CVMM_API size_t cvmm_iotlb_count(struct cvmm_iotlb *tlb);
+
+/* As it was created. */
 CVMM_API size_t cvmm_iotlb_capacity(const struct cvmm_iotlb *tlb);
 
 /**
@@ -228,6 +231,7 @@ struct cvmm_iotlb_stats {
 	uint64_t evictions;
 };
 
+/* Any thread; the numbers are of one moment, those of look-ups nearly so. */
 CVMM_API void cvmm_iotlb_stats(struct cvmm_iotlb *tlb, struct cvmm_iotlb_stats *ret_stats);
 
 #ifdef __cplusplus

@@ -7,34 +7,12 @@
  * PROOF instance -DREGIONS=1
  * PROOF instance -DREGIONS=3
  * PROOF instance -DREGIONS=2
- * PROOF solver kissat
  * PROOF options --unwind 5
  * MUTATION lib/mem/mem_access.c s/if (!entry_allows(entry, access))/if (entry == mem->entries \&\& !entry_allows(entry, access))/
  * MUTATION lib/mem/mem_access.c s/if (len <= piece)/if (len <= piece + 1)/
  * MUTATION lib/mem/mem_access.c s/entry < end && cvmm_mem_entry_has(entry, at)/entry < end/
  */
 #include "proof_mem.h"
-
-/* Whether all of a range is allowed, found by going from region to region. */
-static bool all_allowed(const struct cvmm_mem *mem, uint64_t gpa, uint64_t len, enum cvmm_access access)
-{
-	uint64_t last = gpa + (len - 1);
-
-	if (!len)
-		return true;
-	if (last < gpa)
-		return false;
-	for (int i = 0; i < REGIONS; i++) {
-		if (gpa < mem->entries[i].gpa || gpa > proof_last[i])
-			continue;
-		if (access & ~mem->entries[i].access)
-			return false;
-		if (last <= proof_last[i])
-			return true;
-		gpa = proof_last[i] + 1;
-	}
-	return false;
-}
 
 void harness(void)
 {
@@ -44,6 +22,6 @@ void harness(void)
 	int ret = cvmm_mem_check(mem, cvmm_gpa_from(gpa), len, access);
 
 	__CPROVER_assert(ret == 0 || ret == -EFAULT, "a code");
-	__CPROVER_assert((ret == 0) == all_allowed(mem, gpa, len, access),
+	__CPROVER_assert((ret == 0) == proof_all_allowed(mem, gpa, len, access),
 			 "fine exactly if all of it is allowed");
 }

@@ -8,7 +8,6 @@
  * PROOF instance -DREGIONS=3 -DLEN=1
  * PROOF instance -DREGIONS=3 -DLEN=16
  * PROOF instance -DREGIONS=3 -DLEN=8
- * PROOF solver kissat
  * PROOF options --unwind 4
  * MUTATION include/cvmm/mem.h s/if (is_word \&\& CVMM_UNLIKELY(gpa \& (len - 1)))/if (false)/
  * MUTATION include/cvmm/mem.h s/fast->table\[slot\] != fast->table\[slot + 1\]/false/
@@ -24,5 +23,6 @@ void harness(void)
 
 	__CPROVER_assume(k < LEN);
 	if (host)
-		proof_check_byte(mem, gpa, k, is_write ? CVMM_ACCESS_WRITE : CVMM_ACCESS_READ, host);
+		proof_check_byte(mem, gpa, k, is_write ? CVMM_ACCESS_WRITE : CVMM_ACCESS_READ,
+				 host);
 }

@@ -7,7 +7,6 @@
  * PROOF instance -DREGIONS=1
  * PROOF instance -DREGIONS=3
  * PROOF instance -DREGIONS=2
- * PROOF solver kissat
  * PROOF options --unwind 5
  * MUTATION lib/mem/mem.c s/ && entry->access == next->access)/)/
  * MUTATION lib/mem/mem.c s/entry->gpa + entry->len_bytes == next->gpa/true/
@@ -63,7 +62,8 @@ void harness(void)
 	for (int i = 0; i <= CVMM_MEM_TABLE_SLOTS; i++)
 		__CPROVER_assert(proof_table[i] < REGIONS, "the table names regions");
 	if (slot < CVMM_MEM_TABLE_SLOTS && proof_table[slot] == proof_table[slot + 1])
-		__CPROVER_assert(proof_table[slot] == simple_search(mem, gpa), "what the table says");
+		__CPROVER_assert(proof_table[slot] == simple_search(mem, gpa),
+				 "what the table says");
 	__CPROVER_assert(cvmm_mem_index_below(mem, gpa) == (size_t)simple_search(mem, gpa),
 			 "what is found");
 }

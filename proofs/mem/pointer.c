@@ -3,10 +3,9 @@
  * For any map of up to three regions and any address, length and right: cvmm_mem_ptr() gives an address
  * only if each byte of the range is allowed, and the right one for each of them.
  *
- * PROOF instance -DWIDE -DREGIONS=1
+ * PROOF instance -DREGIONS=1
  * PROOF instance -DREGIONS=3
  * PROOF instance -DREGIONS=2
- * PROOF solver kissat
  * PROOF options --unwind 4
  * MUTATION lib/mem/mem_access.c s/offset < room && len <= room - offset/offset < room/
  * MUTATION lib/mem/mem_access.c s/hot->readable ? hot->writable : 0/true ? hot->writable : 0/

@@ -25,6 +25,7 @@
 #define REGIONS 3
 #endif
 #define PAGE UINT64_C(4096)
+#define PROOF_HOST_END (UINT64_C(1) << 46)
 
 uint64_t nondet_u64(void);
 unsigned char nondet_u8(void);
@@ -95,8 +96,9 @@ static struct cvmm_mem *proof_any_regions(void)
 		entry->len_bytes = proof_last[i] - entry->gpa + 1;
 		__CPROVER_assume(entry->len_bytes);
 		entry->host = (uint8_t *)(uintptr_t)(entry->gpa + proof_bias[i]);
-		/* NULL is what is mapped on demand. */
-		__CPROVER_assume(entry->host);
+		/* In user space; there, sums of pointers and of numbers are the same to cbmc. */
+		__CPROVER_assume((uintptr_t)entry->host - 1 < PROOF_HOST_END);
+		__CPROVER_assume(entry->len_bytes < PROOF_HOST_END);
 		proof_starts[i] = entry->gpa;
 	}
 	return mem;
@@ -111,7 +113,8 @@ static struct cvmm_mem *proof_any_map(void)
 	for (int i = REGIONS - 1; i >= 0; i--) {
 		struct cvmm_mem_entry *entry = &mem->entries[i];
 		bool joined = i + 1 < REGIONS && proof_last[i] + 1 == entry[1].gpa &&
-			      proof_bias[i] == proof_bias[i + 1] && entry->access == entry[1].access;
+			      proof_bias[i] == proof_bias[i + 1] &&
+			      entry->access == entry[1].access;
 
 		proof_run_last[i] = joined ? proof_run_last[i + 1] : proof_last[i];
 		entry->run_bytes = proof_run_last[i] - entry->gpa + 1;
@@ -151,6 +154,28 @@ static void proof_check_byte(const struct cvmm_mem *mem, uint64_t gpa, uint64_t 
 	__CPROVER_assert(region >= 0, "each byte may be accessed");
 	__CPROVER_assert((uintptr_t)host == (uintptr_t)proof_bias[region] + (uintptr_t)gpa,
 			 "each byte is where its region has it");
+}
+
+/* Whether all of a range is allowed, found by going from region to region. */
+static bool proof_all_allowed(const struct cvmm_mem *mem, uint64_t gpa, uint64_t len,
+			      enum cvmm_access access)
+{
+	uint64_t last = gpa + (len - 1);
+
+	if (!len)
+		return true;
+	if (last < gpa)
+		return false;
+	for (int i = 0; i < REGIONS; i++) {
+		if (gpa < mem->entries[i].gpa || gpa > proof_last[i])
+			continue;
+		if (access & ~mem->entries[i].access)
+			return false;
+		if (last <= proof_last[i])
+			return true;
+		gpa = proof_last[i] + 1;
+	}
+	return false;
 }
 
 #endif /* PROOF_MEM_H */
