@@ -359,6 +359,17 @@ cvmm_mem_fast_mark_(const struct cvmm_mem *mem, uint64_t gpa, uint64_t len, bool
 		cvmm_dirty_mark_(dirty, gpa, len, in_one_page);
 }
 
+/* Up to here compilers copy well themselves; above, in ways that the C library's memcpy() beats. */
+#define CVMM_MEM_INLINE_BYTES_MAX 64
+
+/* @len; where memcpy() is to be called, so that the compiler does not know that it is constant. */
+static inline __attribute__((always_inline)) size_t cvmm_mem_memcpy_len_(size_t len)
+{
+	if (!__builtin_constant_p(len) || len > CVMM_MEM_INLINE_BYTES_MAX)
+		__asm__("" : "+r"(len));
+	return len;
+}
+
 /* ---- the door: every device access goes through these -------------------------------------- */
 
 /**
@@ -423,7 +434,7 @@ static inline __attribute__((always_inline)) int cvmm_mem_read(const struct cvmm
 	else if (len == 8)
 		CVMM_MEM_LOAD_(64, dst, host);
 	else
-		memcpy(dst, host, len);
+		memcpy(dst, host, cvmm_mem_memcpy_len_(len));
 	__asm__ volatile(
 		"" ::
 			: "memory"); /* the copy is what is looked at, not the guest's bytes again */
@@ -449,7 +460,7 @@ cvmm_mem_write(const struct cvmm_mem *mem, cvmm_gpa gpa, const void *src, size_t
 	else if (len == 8)
 		CVMM_MEM_STORE_(64, host, src);
 	else
-		memcpy(host, src, len);
+		memcpy(host, src, cvmm_mem_memcpy_len_(len));
 	__asm__ volatile("" ::: "memory");
 	cvmm_mem_fast_mark_(mem, gpa.addr, len, len == 1 || len == 2 || len == 4 || len == 8);
 	return 0;

@@ -325,18 +325,25 @@ static inline bool is_aligned(const void *p, size_t len)
 		__atomic_store_n((type *)(host), value_, __ATOMIC_RELAXED); \
 	} while (0)
 
+/* A word where it is aligned, else so many bytes: of a size that the compiler knows. */
+#define COPY_WORD(move_once, type, to, from, host)      \
+	do {                                            \
+		if (is_aligned(host, sizeof(type)))     \
+			move_once(type, to, from);      \
+		else                                    \
+			memcpy(to, from, sizeof(type)); \
+	} while (0)
+
 static inline void copy_from_guest(void *dst, const void *host, size_t len)
 {
 	if (len == 1)
 		LOAD_ONCE(uint8_t, dst, host);
-	else if (len == 2 && is_aligned(host, 2))
-		LOAD_ONCE(uint16_t, dst, host);
-	else if (len == 4 && is_aligned(host, 4))
-		LOAD_ONCE(uint32_t, dst, host);
-	else if (len == 8 && is_aligned(host, 8))
-		LOAD_ONCE(uint64_t, dst, host);
+	else if (len == 2)
+		COPY_WORD(LOAD_ONCE, uint16_t, dst, host, host);
+	else if (len == 4)
+		COPY_WORD(LOAD_ONCE, uint32_t, dst, host, host);
 	else if (len == 8)
-		memcpy(dst, host, 8);
+		COPY_WORD(LOAD_ONCE, uint64_t, dst, host, host);
 	else
 		memcpy(dst, host, len);
 	compiler_barrier();
@@ -346,14 +353,12 @@ static inline void copy_to_guest(void *host, const void *src, size_t len)
 {
 	if (len == 1)
 		STORE_ONCE(uint8_t, host, src);
-	else if (len == 2 && is_aligned(host, 2))
-		STORE_ONCE(uint16_t, host, src);
-	else if (len == 4 && is_aligned(host, 4))
-		STORE_ONCE(uint32_t, host, src);
-	else if (len == 8 && is_aligned(host, 8))
-		STORE_ONCE(uint64_t, host, src);
+	else if (len == 2)
+		COPY_WORD(STORE_ONCE, uint16_t, host, src, host);
+	else if (len == 4)
+		COPY_WORD(STORE_ONCE, uint32_t, host, src, host);
 	else if (len == 8)
-		memcpy(host, src, 8);
+		COPY_WORD(STORE_ONCE, uint64_t, host, src, host);
 	else
 		memcpy(host, src, len);
 	compiler_barrier();
@@ -420,7 +425,7 @@ int cvmm_mem_write_any(const struct cvmm_mem *mem, cvmm_gpa gpa, const void *src
 
 int cvmm_mem_fill(const struct cvmm_mem *mem, cvmm_gpa gpa, uint8_t value, uint64_t len)
 {
-	struct iovec piece;
+	struct iovec piece = { 0 };
 	struct cvmm_mem_walk walk;
 	int ret;
 

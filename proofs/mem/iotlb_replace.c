@@ -8,6 +8,7 @@
  * PROOF instance -DCAPACITY=2 -DCOUNT=0 -DUPDATE=0
  * PROOF instance -DCAPACITY=2 -DCOUNT=0 -DUPDATE=1
  * PROOF instance -DCAPACITY=4 -DCOUNT=2 -DUPDATE=0
+ * PROOF instance -DCAPACITY=4 -DCOUNT=2 -DUPDATE=1
  * PROOF instance -DCAPACITY=3 -DCOUNT=1 -DUPDATE=0
  * PROOF instance -DCAPACITY=3 -DCOUNT=1 -DUPDATE=1
  * MUTATION lib/mem/mem_iotlb_table.c s/replacements\[count++\].last = first - 1/replacements[count++].last = first/
