@@ -8,8 +8,8 @@
  * PROOF instance -DCAPACITY=2 -DCOUNT=3
  * PROOF instance -DCAPACITY=1 -DCOUNT=3
  * MUTATION lib/mem/mem_iotlb_table.c s/if (table->hand == keep || entry->used)/if (entry->used)/
- * MUTATION lib/mem/mem_iotlb_table.c s/table->hand < keep)/table->hand <= keep)/
- * MUTATION lib/mem/mem_iotlb_table.c s/while (table->count > table->capacity)/if (table->count > table->capacity)/
+ * MUTATION lib/mem/mem_iotlb_table.c s/keep--;/keep += 0;/
+ * MUTATION lib/mem/mem_iotlb_table.c s/while (table->count > table->capacity)/while (table->count > table->capacity + 1)/
  */
 #include "proof_iotlb.h"
 
