@@ -258,7 +258,7 @@ static int receive_message(struct cvmm_console *console, struct cvmm_virtq *vq)
 void console_control_receive(struct cvmm_console *console)
 {
 	unsigned int budget = CONTROL_BUDGET;
-	struct cvmm_virtq *vq;
+	struct cvmm_virtq *vq = NULL;
 	bool done = false;
 	int r;
 
@@ -274,8 +274,9 @@ void console_control_receive(struct cvmm_console *console)
 		done = !r && !cvmm_virtq_enable_notifications(vq);
 	}
 	console_notify(console, CONSOLE_QUEUE_CONTROL_TX);
-	console->control_again = !done;
-	if (!done)
+	/* Without the queue there is nothing that could be done later. */
+	console->control_again = vq && !done;
+	if (console->control_again)
 		console_run_again(console);
 	console_control_flush(console);
 }

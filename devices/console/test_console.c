@@ -970,6 +970,26 @@ static void any_broken_queue_is_noticed(void **state)
 	}
 }
 
+/* What is left of the control queue then is for nobody to look at: not now, and not again and again. */
+static void a_message_that_breaks_another_queue_leaves_nothing_to_do(void **state)
+{
+	struct pipe_ends in = make_pipe(), out = make_pipe();
+	static struct guest g;
+
+	(void)state;
+	guest_create_plain(&g, in.read, out.write);
+	guest_boot(&g);
+	guest_open(&g, 1);
+	driver_ring_offer(&g.h.rings[tx_queue(1)], QUEUE_SIZE);
+	guest_control(&g, 1, PORT_OPEN, 0);
+	assert_int_equal(g.h.resets_needed, 1);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(cvmm_loop_run_once(g.h.loop, 0), 0);
+	close_pipe(in);
+	close_pipe(out);
+	guest_destroy(&g);
+}
+
 static void driver_without_multiport_gets_port_0(void **state)
 {
 	struct pipe_ends in = make_pipe(), out = make_pipe();
@@ -1057,6 +1077,7 @@ int main(void)
 		cmocka_unit_test(device_starts_again_from_nothing),
 		cmocka_unit_test(broken_queue_asks_for_a_reset_and_keeps_output),
 		cmocka_unit_test(any_broken_queue_is_noticed),
+		cmocka_unit_test(a_message_that_breaks_another_queue_leaves_nothing_to_do),
 		cmocka_unit_test(driver_without_multiport_gets_port_0),
 		cmocka_unit_test(emergency_write_needs_no_driver),
 	};

@@ -11,7 +11,7 @@
  * PROOF options --unwind 5
  * MUTATION lib/mem/mem_access.c s/walk->left -= len;/walk->left -= walk->left;/
  * MUTATION lib/mem/mem_access.c s/walk->entry->run_bytes - walk->offset/walk->entry->run_bytes/
- * MUTATION lib/mem/mem_access.c s/walk->offset = behind;/walk->offset = 0;/
+ * MUTATION lib/mem/mem_access.c s/behind -= walk->entry->len_bytes;/behind = 0;/
  * MUTATION lib/mem/mem_access.c s/walk->offset = gpa - walk->entry->gpa/walk->offset = gpa/
  */
 #include "proof_mem.h"
