@@ -68,6 +68,10 @@ struct cvmm_mem_iommu_config {
  * who uses them holds cvmm_iotlb_read_lock() from before they are made until they are no longer used,
  * or sees to it otherwise that an invalidation is not acknowledged in between.
  *
+ * Streams (cvmm_mem_read_from_fd() and the others) hold that lock while they move bytes: descriptors that
+ * block would keep invalidations waiting. Of the two meanings of -EAGAIN there, @fault tells them apart.
+ * The ..._full_...() ones translate anew for each part, and so may fail after some have moved.
+ *
  * To enable or disable the IOMMU, publish this map or its backing one. When the backing map changes,
  * make a new one of this kind.
  *

@@ -100,7 +100,7 @@ CVMM_API int cvmm_iotlb_msg_format(const struct cvmm_iotlb_op *op,
 /**
  * cvmm_iotlb_create() - an empty cache
  * @capacity: mappings that it holds at most, 1 to CVMM_IOTLB_CAPACITY_MAX; all memory is allocated
- *            here, 40 bytes for each
+ *            here, 32 bytes for each
  *
  * Policy where it is full: second chance. The cache goes round its mappings and drops the first
  * that no look-up hit since it last came by. The newest mapping is never dropped in its own favour.
@@ -141,8 +141,8 @@ CVMM_API int cvmm_iotlb_apply(struct cvmm_iotlb *tlb, const struct cvmm_iotlb_op
 			      struct cvmm_error *err);
 
 /*
- * Keep changes out, for as long as translations are used; briefly. Not recursive, but the accesses of
- * <cvmm/mem_iommu.h> and cvmm_iotlb_lookup_locked() are fine in between.
+ * Keep changes out, for as long as translations are used; briefly. A thread may take it again; it must
+ * not change the IOTLB in between.
  */
 CVMM_API void cvmm_iotlb_read_lock(struct cvmm_iotlb *tlb);
 CVMM_API void cvmm_iotlb_read_unlock(struct cvmm_iotlb *tlb);
@@ -202,7 +202,8 @@ CVMM_API int cvmm_iotlb_lookup(struct cvmm_iotlb *tlb, uint64_t iova, uint64_t l
 
 /*
  * Changes whenever a translation that was there may have gone or become another one, by any of the
- * functions above; not by additions, and not when the cache drops a mapping for want of room. Who
+ * functions above; not by additions, as long as the cache never had to drop a mapping for want of room
+ * (from then on, by additions too), and not by dropping. Who
  * keeps translations for longer (of rings, say) looks here. Any thread, without a lock.
  */
 CVMM_API uint64_t cvmm_iotlb_generation(const struct cvmm_iotlb *tlb);

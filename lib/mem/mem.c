@@ -330,9 +330,9 @@ static int map_neighbour(const struct cvmm_mem *mem, size_t at,
 	enum cvmm_mem_where where = CVMM_MEM_ANYWHERE;
 	uint8_t *host = NULL;
 
-	if (below && below->gpa + below->len_bytes == config->gpa.addr)
+	if (below && below->host && below->gpa + below->len_bytes == config->gpa.addr)
 		host = below->host + below->len_bytes;
-	else if (above && config->gpa.addr + config->len_bytes == above->gpa)
+	else if (above && above->host && config->gpa.addr + config->len_bytes == above->gpa)
 		host = above->host - config->len_bytes;
 	if (host && cvmm_mem_can_reserve(config))
 		where = CVMM_MEM_TRY;

@@ -104,8 +104,8 @@ void cvmm_mem_walk_go_on(struct cvmm_mem_walk *walk, const struct cvmm_mem *mem,
 	walk->left = len;
 }
 
-int cvmm_mem_walk_start(struct cvmm_mem_walk *walk, const struct cvmm_mem *mem, cvmm_gpa gpa,
-			uint64_t len, enum cvmm_access access)
+int cvmm_mem_walk_try(struct cvmm_mem_walk *walk, const struct cvmm_mem *mem, cvmm_gpa gpa,
+		      uint64_t len, enum cvmm_access access)
 {
 	int ret;
 
@@ -115,6 +115,22 @@ int cvmm_mem_walk_start(struct cvmm_mem_walk *walk, const struct cvmm_mem *mem, 
 	ret = check_regions(mem, gpa.addr, len, access);
 	if (!ret && len)
 		cvmm_mem_walk_go_on(walk, mem, gpa.addr, len);
+	return ret;
+}
+
+static void report(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum cvmm_access access,
+		   int code)
+{
+	if (mem->iommu && (code == -EAGAIN || code == -EACCES))
+		cvmm_mem_iommu_report(mem->iommu, gpa.addr, len, access);
+}
+
+int cvmm_mem_walk_start(struct cvmm_mem_walk *walk, const struct cvmm_mem *mem, cvmm_gpa gpa,
+			uint64_t len, enum cvmm_access access)
+{
+	int ret = cvmm_mem_walk_try(walk, mem, gpa, len, access);
+
+	report(mem, gpa, len, access, ret);
 	return ret;
 }
 
@@ -268,7 +284,10 @@ int cvmm_mem_pin(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum cv
 void cvmm_mem_unpin(struct cvmm_mem_pin *pin)
 {
 	unmap_windows(pin->mem, pin->gpa.addr, pin->iov, pin->count);
-	if (pin->access & CVMM_ACCESS_WRITE)
+	if ((pin->access & CVMM_ACCESS_WRITE) && pin->mem->iommu)
+		cvmm_mem_iommu_mark_pieces(pin->mem->iommu, pin->gpa.addr, pin->len_bytes, pin->iov,
+					   pin->count);
+	else if (pin->access & CVMM_ACCESS_WRITE)
 		cvmm_mem_mark_dirty(pin->mem, pin->gpa, pin->len_bytes);
 	*pin = (struct cvmm_mem_pin){ 0 };
 }
@@ -423,6 +442,17 @@ int cvmm_mem_write_any(const struct cvmm_mem *mem, cvmm_gpa gpa, const void *src
 	return 0;
 }
 
+/* memset(), but words are single accesses. */
+static void fill_bytes(void *host, uint8_t value, size_t len)
+{
+	uint64_t word = value * UINT64_C(0x0101010101010101);
+
+	if (len > sizeof(word))
+		memset(host, value, len);
+	else
+		copy_to_guest(host, &word, len);
+}
+
 int cvmm_mem_fill(const struct cvmm_mem *mem, cvmm_gpa gpa, uint8_t value, uint64_t len)
 {
 	struct iovec piece = { 0 };
@@ -433,7 +463,7 @@ int cvmm_mem_fill(const struct cvmm_mem *mem, cvmm_gpa gpa, uint8_t value, uint6
 	if (ret)
 		return ret;
 	while ((ret = cvmm_mem_walk_next(&walk, &piece)) > 0)
-		memset(piece.iov_base, value, piece.iov_len);
+		fill_bytes(piece.iov_base, value, piece.iov_len);
 	cvmm_mem_mark_dirty(mem, gpa, len);
 	cvmm_mem_walk_end(&walk);
 	return ret;
@@ -451,6 +481,19 @@ static void advance(struct iovec *piece, size_t len)
 	piece->iov_len -= len;
 }
 
+/* memmove(), but words are single accesses. */
+static void move_bytes(void *to, const void *from, size_t len)
+{
+	uint64_t word;
+
+	if (len > sizeof(word)) {
+		memmove(to, from, len);
+		return;
+	}
+	copy_from_guest(&word, from, len);
+	copy_to_guest(to, &word, len);
+}
+
 static int copy_pieces(struct cvmm_mem_walk *to_walk, struct cvmm_mem_walk *from_walk)
 {
 	struct iovec to = { 0 }, from = { 0 };
@@ -459,7 +502,7 @@ static int copy_pieces(struct cvmm_mem_walk *to_walk, struct cvmm_mem_walk *from
 	while ((ret = refill(to_walk, &to)) > 0 && (ret = refill(from_walk, &from)) > 0) {
 		size_t len = to.iov_len < from.iov_len ? to.iov_len : from.iov_len;
 
-		memmove(to.iov_base, from.iov_base, len);
+		move_bytes(to.iov_base, from.iov_base, len);
 		advance(&to, len);
 		advance(&from, len);
 	}
@@ -475,12 +518,16 @@ int cvmm_mem_copy(const struct cvmm_mem *dst_mem, cvmm_gpa dst, const struct cvm
 	ret = cvmm_mem_walk_start(&to, dst_mem, dst, len, CVMM_ACCESS_WRITE);
 	if (ret)
 		return ret;
-	ret = cvmm_mem_walk_start(&from, src_mem, src, len, CVMM_ACCESS_READ);
-	if (!ret) {
-		ret = copy_pieces(&to, &from);
-		cvmm_mem_mark_dirty(dst_mem, dst, len);
-		cvmm_mem_walk_end(&from);
+	ret = cvmm_mem_walk_try(&from, src_mem, src, len, CVMM_ACCESS_READ);
+	if (ret) {
+		/* Whoever hears of it may want to change the IOTLB. */
+		cvmm_mem_walk_end(&to);
+		report(src_mem, src, len, CVMM_ACCESS_READ, ret);
+		return ret;
 	}
+	ret = copy_pieces(&to, &from);
+	cvmm_mem_mark_dirty(dst_mem, dst, len);
+	cvmm_mem_walk_end(&from);
 	cvmm_mem_walk_end(&to);
 	return ret;
 }

@@ -48,6 +48,7 @@ _Static_assert(sizeof(struct cvmm_mem_entry) == MEM_CACHE_LINE, "an entry fills 
  * @fast: what the accesses in <cvmm/mem.h> look at; first
  * @refs: references; atomic, the only member that ever changes after the map is made. Not in the
  *        line of @fast, which all readers share.
+ * @retired: references that are only kept by spaces until nobody else has one; atomic
  * @count: regions in @entries; 0 behind an IOMMU
  * @iommu: what addresses go through first, or NULL; owned by the map
  * @has_windows: whether some region is mapped on demand
@@ -60,6 +61,7 @@ _Static_assert(sizeof(struct cvmm_mem_entry) == MEM_CACHE_LINE, "an entry fills 
 struct cvmm_mem {
 	struct cvmm_mem_fast fast;
 	unsigned int refs __attribute__((aligned(MEM_CACHE_LINE)));
+	unsigned int retired;
 	size_t count;
 	struct mem_iommu *iommu;
 	bool has_windows;
@@ -145,6 +147,10 @@ struct cvmm_mem_walk {
 int cvmm_mem_walk_start(struct cvmm_mem_walk *walk, const struct cvmm_mem *mem, cvmm_gpa gpa,
 			uint64_t len, enum cvmm_access access);
 
+/* The same, but does not tell of what could not be translated. */
+int cvmm_mem_walk_try(struct cvmm_mem_walk *walk, const struct cvmm_mem *mem, cvmm_gpa gpa,
+		      uint64_t len, enum cvmm_access access);
+
 /*
  * Return: 1 and another piece, 0 at the end, or what mapping it on demand failed with. A piece that was
  * mapped on demand is gone with the next.
@@ -165,6 +171,12 @@ int cvmm_mem_iommu_walk_start(struct cvmm_mem_walk *walk, struct mem_iommu *iomm
 void cvmm_mem_iommu_walk_next(struct cvmm_mem_walk *walk);
 void cvmm_mem_iommu_walk_end(struct cvmm_mem_walk *walk);
 void cvmm_mem_iommu_mark(struct mem_iommu *iommu, uint64_t iova, uint64_t len);
+void cvmm_mem_iommu_mark_pieces(struct mem_iommu *iommu, uint64_t iova, uint64_t len,
+				const struct iovec *iov, size_t count);
+
+/* Tells of what could not be translated. No lock of the IOTLB may be held on account of this access. */
+void cvmm_mem_iommu_report(const struct mem_iommu *iommu, uint64_t iova, uint64_t len,
+			   enum cvmm_access access);
 void cvmm_mem_iommu_free(struct mem_iommu *iommu);
 
 /* A map without regions and one reference, or NULL. */

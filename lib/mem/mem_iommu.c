@@ -5,8 +5,7 @@
  * checked, then the same is done again, piece by piece, as the access goes on. Nothing can have changed
  * in between.
  *
- * A device that wants several accesses under one lock holds it already; therefore the lock is taken in
- * the way that can be nested.
+ * A device that wants several accesses under one lock holds it already; the lock can be taken again.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -57,8 +56,8 @@ void cvmm_mem_iommu_free(struct mem_iommu *iommu)
 }
 
 /* Tells of what is missing. */
-static void report(const struct mem_iommu *iommu, uint64_t iova, uint64_t len,
-		   enum cvmm_access access)
+void cvmm_mem_iommu_report(const struct mem_iommu *iommu, uint64_t iova, uint64_t len,
+			   enum cvmm_access access)
 {
 	const struct cvmm_mem_iommu_config *config = &iommu->config;
 	struct cvmm_iotlb_range misses[CVMM_MEM_FAULT_RANGES_MAX];
@@ -72,7 +71,7 @@ static void report(const struct mem_iommu *iommu, uint64_t iova, uint64_t len,
 
 	if (!config->fault)
 		return;
-	cvmm_mem_iotlb_lock_nested(config->iotlb);
+	cvmm_iotlb_read_lock(config->iotlb);
 	cvmm_iotlb_lookup_locked(config->iotlb, iova, len, access, &lookup);
 	cvmm_iotlb_read_unlock(config->iotlb);
 	if (lookup.miss_count > lookup.miss_max)
@@ -111,12 +110,10 @@ int cvmm_mem_iommu_walk_start(struct cvmm_mem_walk *walk, struct mem_iommu *iomm
 		return 0;
 	if (!cvmm_add_u64(iova, len - 1, &last))
 		return -EFAULT;
-	cvmm_mem_iotlb_lock_nested(iommu->config.iotlb);
+	cvmm_iotlb_read_lock(iommu->config.iotlb);
 	ret = check_range(iommu, iova, last, access);
 	if (ret) {
 		cvmm_iotlb_read_unlock(iommu->config.iotlb);
-		if (ret == -EAGAIN || ret == -EACCES)
-			report(iommu, iova, len, access);
 		return ret;
 	}
 	walk->iommu = iommu;
@@ -125,11 +122,32 @@ int cvmm_mem_iommu_walk_start(struct cvmm_mem_walk *walk, struct mem_iommu *iomm
 	return 0;
 }
 
+/* The next piece, as far as translations go on where the last one ends. Return: 0 or negative errno. */
+static int next_stretch(const struct mem_iommu *iommu, uint64_t iova, uint64_t last,
+			enum cvmm_access access, struct cvmm_iotlb_piece *ret_piece)
+{
+	struct cvmm_iotlb_piece more;
+	int ret = cvmm_mem_iotlb_next(iommu->config.iotlb, iova, last, access, ret_piece);
+
+	while (!ret && ret_piece->len_bytes - 1 < last - iova) {
+		uint64_t end = ret_piece->addr + ret_piece->len_bytes;
+
+		/* Behind the highest address there is nothing, though the sum would say 0. */
+		if (!end ||
+		    cvmm_mem_iotlb_next(iommu->config.iotlb, iova + ret_piece->len_bytes, last,
+					access, &more) ||
+		    more.addr != end)
+			break;
+		ret_piece->len_bytes += more.len_bytes;
+	}
+	return ret;
+}
+
 void cvmm_mem_iommu_walk_next(struct cvmm_mem_walk *walk)
 {
 	struct cvmm_iotlb_piece piece;
-	int ret = cvmm_mem_iotlb_next(walk->iommu->config.iotlb, walk->iova,
-				      walk->iova + (walk->iova_left - 1), walk->access, &piece);
+	int ret = next_stretch(walk->iommu, walk->iova, walk->iova + (walk->iova_left - 1),
+			       walk->access, &piece);
 
 	/* It was checked, and the lock is held. */
 	CVMM_BUG_ON(ret);
@@ -144,25 +162,51 @@ void cvmm_mem_iommu_walk_end(struct cvmm_mem_walk *walk)
 	walk->iommu = NULL;
 }
 
-void cvmm_mem_iommu_mark(struct mem_iommu *iommu, uint64_t iova, uint64_t len)
+/* Marks what a range stands for now. What is not translated (any more) is passed over. */
+static void mark_translated(const struct cvmm_mem_iommu_config *config, uint64_t iova, uint64_t len)
 {
-	const struct cvmm_mem_iommu_config *config = &iommu->config;
-	uint64_t left = len;
+	const uint64_t page = UINT64_C(1) << CVMM_DIRTY_PAGE_LOG2_MIN;
 
-	cvmm_dirty_mark(config->dirty, iova, len);
-	if (!config->backing->fast.dirty)
-		return;
-	cvmm_mem_iotlb_lock_nested(config->iotlb);
-	while (left) {
+	cvmm_iotlb_read_lock(config->iotlb);
+	while (len) {
 		struct cvmm_iotlb_piece piece;
+		uint64_t step = page - (iova & (page - 1));
 
-		/* What is no longer translated cannot be told. */
-		if (cvmm_mem_iotlb_next(config->iotlb, iova, iova + (left - 1), CVMM_ACCESS_WRITE,
-					&piece))
-			break;
-		cvmm_mem_mark_dirty(config->backing, cvmm_gpa_from(piece.addr), piece.len_bytes);
-		iova += piece.len_bytes;
-		left -= piece.len_bytes;
+		if (!cvmm_mem_iotlb_next(config->iotlb, iova, iova + (len - 1),
+					 CVMM_IOTLB_NO_ACCESS, &piece)) {
+			cvmm_mem_mark_dirty(config->backing, cvmm_gpa_from(piece.addr),
+					    piece.len_bytes);
+			step = piece.len_bytes;
+		}
+		step = step < len ? step : len;
+		iova += step;
+		len -= step;
 	}
 	cvmm_iotlb_read_unlock(config->iotlb);
+}
+
+void cvmm_mem_iommu_mark(struct mem_iommu *iommu, uint64_t iova, uint64_t len)
+{
+	cvmm_dirty_mark(iommu->config.dirty, iova, len);
+	if (iommu->config.backing->fast.dirty)
+		mark_translated(&iommu->config, iova, len);
+}
+
+/* What was written to lies at these host addresses, whatever the IOTLB says by now. */
+void cvmm_mem_iommu_mark_pieces(struct mem_iommu *iommu, uint64_t iova, uint64_t len,
+				const struct iovec *iov, size_t count)
+{
+	const struct cvmm_mem *backing = iommu->config.backing;
+
+	cvmm_dirty_mark(iommu->config.dirty, iova, len);
+	for (size_t i = 0; backing->fast.dirty && i < count; i++) {
+		for (size_t j = 0; j < backing->count; j++) {
+			const struct cvmm_mem_entry *entry = &backing->entries[j];
+			uint64_t offset = (uintptr_t)iov[i].iov_base - (uintptr_t)entry->host;
+
+			if (offset < entry->len_bytes)
+				cvmm_mem_mark_dirty(backing, cvmm_gpa_from(entry->gpa + offset),
+						    iov[i].iov_len);
+		}
+	}
 }

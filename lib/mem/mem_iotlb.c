@@ -64,21 +64,25 @@ static void unlock(struct cvmm_iotlb *tlb)
 	CVMM_BUG_ON(pthread_rwlock_unlock(&tlb->lock));
 }
 
-void cvmm_mem_iotlb_lock_nested(struct cvmm_iotlb *tlb)
-{
-	CVMM_BUG_ON(pthread_rwlock_rdlock(&tlb->lock));
-}
+/* Read locks that this thread holds, of whatever IOTLB: inside of one the gate must not be waited for. */
+static _Thread_local unsigned int held;
 
 void cvmm_iotlb_read_lock(struct cvmm_iotlb *tlb)
 {
-	CVMM_BUG_ON(pthread_mutex_lock(&tlb->gate));
-	cvmm_mem_iotlb_lock_nested(tlb);
-	CVMM_BUG_ON(pthread_mutex_unlock(&tlb->gate));
+	bool is_outermost = !held;
+
+	if (is_outermost)
+		CVMM_BUG_ON(pthread_mutex_lock(&tlb->gate));
+	CVMM_BUG_ON(pthread_rwlock_rdlock(&tlb->lock));
+	if (is_outermost)
+		CVMM_BUG_ON(pthread_mutex_unlock(&tlb->gate));
+	held++;
 }
 
 void cvmm_iotlb_read_unlock(struct cvmm_iotlb *tlb)
 {
-	unlock(tlb);
+	held--;
+	CVMM_BUG_ON(pthread_rwlock_unlock(&tlb->lock));
 }
 
 int cvmm_iotlb_create(size_t capacity, struct cvmm_iotlb **ret_tlb, struct cvmm_error *err)
@@ -135,7 +139,8 @@ static void apply_one(struct cvmm_iotlb *tlb, const struct cvmm_iotlb_op *op)
 	bool changed;
 
 	if (op->kind == CVMM_IOTLB_UPDATE) {
-		changed = cvmm_mem_iotlb_insert(&tlb->table, &entry);
+		/* What was dropped once may come back as another translation, and still be in use. */
+		changed = cvmm_mem_iotlb_insert(&tlb->table, &entry) || tlb->table.evictions;
 		tlb->updates++;
 	} else {
 		cvmm_mem_iotlb_cut(&tlb->table, op->iova, op->last);

@@ -66,9 +66,6 @@ void cvmm_mem_iotlb_find(struct iotlb_table *table, uint64_t first, uint64_t las
 int cvmm_mem_iotlb_next(struct cvmm_iotlb *tlb, uint64_t first, uint64_t last,
 			enum cvmm_access access, struct cvmm_iotlb_piece *ret_piece);
 
-/* The read lock, also for a thread that has it already. Ends with cvmm_iotlb_read_unlock(). */
-void cvmm_mem_iotlb_lock_nested(struct cvmm_iotlb *tlb);
-
 /* Whether an operation is as its type says. Return: 0 or -EINVAL. */
 int cvmm_mem_iotlb_op_check(const struct cvmm_iotlb_op *op, struct cvmm_error *err);
 

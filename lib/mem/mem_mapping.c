@@ -161,11 +161,16 @@ static int check_file_len(const struct cvmm_mem_config *config, struct cvmm_erro
 
 bool cvmm_mem_can_reserve(const struct cvmm_mem_config *config)
 {
+	struct stat st;
+
 	/* Huge pages want their own alignment, which the guest's address may not have. */
 	if (config->kind == CVMM_MEM_HUGETLB)
 		return config->hugetlb_log2 &&
 		       !(config->gpa.addr & ((UINT64_C(1) << config->hugetlb_log2) - 1)) &&
 		       UINT64_C(1) << config->hugetlb_log2 <= MEM_PLACE_ALIGN;
+	/* So do files of them. */
+	if (config->kind == CVMM_MEM_FILE)
+		return !fstat(config->fd, &st) && st.st_blksize <= sysconf(_SC_PAGESIZE);
 	return config->kind != CVMM_MEM_EXTERNAL && config->kind != CVMM_MEM_ON_DEMAND;
 }
 

@@ -55,8 +55,10 @@ void cvmm_mem_space_destroy(struct cvmm_mem_space *space)
 	if (!space)
 		return;
 	cvmm_mem_unref(space->current);
-	for (size_t i = 0; i < space->retired_count; i++)
+	for (size_t i = 0; i < space->retired_count; i++) {
+		__atomic_fetch_sub(&space->retired[i]->retired, 1, __ATOMIC_ACQ_REL);
 		cvmm_mem_unref(space->retired[i]);
+	}
 	free(space->retired);
 	pthread_mutex_destroy(&space->lock);
 	free(space);
@@ -79,7 +81,9 @@ static bool is_unused(const struct cvmm_mem_space *space, const struct cvmm_mem 
 	for (struct cvmm_mem_cache *cache = space->caches; cache; cache = cache->next)
 		if (__atomic_load_n(&cache->hazard, __ATOMIC_SEQ_CST) == mem)
 			return false;
-	return __atomic_load_n(&mem->refs, __ATOMIC_ACQUIRE) == 1;
+	/* Other spaces may have retired it, too: each lets go of its own reference. */
+	return __atomic_load_n(&mem->refs, __ATOMIC_ACQUIRE) ==
+	       __atomic_load_n(&mem->retired, __ATOMIC_ACQUIRE);
 }
 
 /* An unused map, taken off the list, or NULL. Under the lock. */
@@ -90,6 +94,7 @@ static struct cvmm_mem *take_unused(struct cvmm_mem_space *space)
 
 		if (is_unused(space, mem)) {
 			space->retired[i] = space->retired[--space->retired_count];
+			__atomic_fetch_sub(&mem->retired, 1, __ATOMIC_ACQ_REL);
 			return mem;
 		}
 	}
@@ -133,6 +138,7 @@ static struct cvmm_mem *retire_current(struct cvmm_mem_space *space)
 		if (space->retired[i] == space->current)
 			return space->current;
 	space->retired[space->retired_count++] = space->current;
+	__atomic_fetch_add(&space->current->retired, 1, __ATOMIC_ACQ_REL);
 	return NULL;
 }
 

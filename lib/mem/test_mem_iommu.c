@@ -253,6 +253,69 @@ static void it_can_be_neither_changed_nor_nested(void **state)
 	assert_null(mem);
 }
 
+static void translations_that_touch_are_one_stretch(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t in[0x3000], out[0x3000];
+	struct iovec iov[4];
+	size_t count = 0;
+
+	for (unsigned int i = 0; i < 4; i++)
+		map(f, i * 0x1000, 0x1000, RAM_BASE + i * 0x1000, RW);
+	memset(in, 1, 0x1000);
+	memset(in + 0x1000, 2, 0x1000);
+	memset(in + 0x2000, 3, 0x1000);
+	assert_int_equal(cvmm_mem_write(f->mem, G(0), in, sizeof(in)), 0);
+	assert_int_equal(cvmm_mem_span(f->mem, G(0), 0x4000, RW, iov, 4, &count), 0);
+	assert_int_equal(count, 1);
+	assert_non_null(cvmm_mem_ptr(f->mem, G(0x800), 0x1000, RW));
+	assert_int_equal(cvmm_mem_copy(f->mem, G(0x1000), f->mem, G(0), 0x3000), 0);
+	assert_int_equal(cvmm_mem_read(f->mem, G(0x1000), out, sizeof(out)), 0);
+	assert_memory_equal(out, in, sizeof(out));
+}
+
+static void resolve_fault(void *ctx, enum cvmm_access access, const struct cvmm_iotlb_range *misses,
+			  size_t miss_count, const struct cvmm_iotlb_range *fails,
+			  size_t fail_count)
+{
+	struct fixture *f = ctx;
+
+	(void)access;
+	(void)fails;
+	(void)fail_count;
+	assert_int_equal(miss_count, 1);
+	map(f, misses[0].iova, misses[0].len_bytes, RAM_BASE + 0x1000, RW);
+}
+
+/* It would wait for ever if the access still held the lock for its other half. */
+static void a_fault_can_be_resolved_where_it_is_told(void **state)
+{
+	struct fixture *f = *state;
+	struct cvmm_mem_iommu_config config = { f->ram, f->tlb, NULL, resolve_fault, f };
+	struct cvmm_mem *mem;
+
+	assert_int_equal(cvmm_mem_create_iommu(&config, &mem, NULL), 0);
+	map(f, 0x5000, 0x1000, RAM_BASE, RW);
+	assert_int_equal(cvmm_mem_copy(mem, G(0x5000), mem, G(0x9000), 8), -EAGAIN);
+	assert_int_equal(cvmm_mem_copy(mem, G(0x5000), mem, G(0x9000), 8), 0);
+	cvmm_mem_unref(mem);
+}
+
+static void a_pin_marks_what_it_wrote_though_it_is_no_longer_translated(void **state)
+{
+	struct fixture *f = *state;
+	struct cvmm_mem_pin pin;
+	struct iovec iov;
+
+	map(f, 0x5000, 0x1000, RAM_BASE + 0x2000, RW);
+	assert_int_equal(cvmm_mem_pin(f->mem, G(0x5000), 8, CVMM_ACCESS_WRITE, &iov, 1, &pin), 0);
+	cvmm_iotlb_invalidate_all(f->tlb);
+	cvmm_mem_unpin(&pin);
+	assert_true(cvmm_dirty_test(f->by_gpa, RAM_BASE + 0x2000));
+	assert_true(cvmm_dirty_test(f->by_iova, 0x5000));
+	assert_int_equal(cvmm_dirty_count(f->by_gpa), 1);
+}
+
 /* ---- against a model ----------------------------------------------------------------------- */
 
 #define WINDOW 0x3000u /* of I/O virtual addresses */
@@ -375,6 +438,9 @@ int main(void)
 		iommu_test(writes_are_marked_by_both_addresses),
 		iommu_test(a_batch_of_accesses_is_done_under_one_lock),
 		iommu_test(it_can_be_neither_changed_nor_nested),
+		iommu_test(translations_that_touch_are_one_stretch),
+		iommu_test(a_fault_can_be_resolved_where_it_is_told),
+		iommu_test(a_pin_marks_what_it_wrote_though_it_is_no_longer_translated),
 		iommu_test(memory_behind_an_iommu_behaves_as_the_model),
 	};
 

@@ -284,6 +284,21 @@ static void the_generation_tells_of_lost_translations_only(void **state)
 	assert_int_not_equal(cvmm_iotlb_generation(tlb), then);
 }
 
+/* Who kept the translation that was dropped must hear of the new one. */
+static void the_generation_tells_of_what_comes_back_as_another(void **state)
+{
+	struct cvmm_iotlb *tlb = must_create(1);
+	uint64_t then;
+
+	(void)state;
+	assert_int_equal(cvmm_iotlb_set(tlb, 0, 0x1000, 0x5000, RW), 0);
+	assert_int_equal(cvmm_iotlb_set(tlb, 0x9000, 0x1000, 0, RW), 0);
+	then = cvmm_iotlb_generation(tlb);
+	assert_int_equal(cvmm_iotlb_set(tlb, 0, 0x1000, 0x7000, RO), 0);
+	assert_int_not_equal(cvmm_iotlb_generation(tlb), then);
+	cvmm_iotlb_destroy(tlb);
+}
+
 static void one_piece_after_the_other_can_be_had(void **state)
 {
 	struct cvmm_iotlb *tlb = *state;
@@ -292,7 +307,7 @@ static void one_piece_after_the_other_can_be_had(void **state)
 	assert_int_equal(cvmm_iotlb_set(tlb, 0x1000, 0x1000, 0x5000, RW), 0);
 	assert_int_equal(cvmm_iotlb_set(tlb, 0x2000, 0x1000, 0x6000, RO), 0);
 	cvmm_iotlb_read_lock(tlb);
-	cvmm_mem_iotlb_lock_nested(tlb);
+	cvmm_iotlb_read_lock(tlb);
 	assert_int_equal(cvmm_mem_iotlb_next(tlb, 0x1800, 0x2fff, RO, &piece), 0);
 	assert_int_equal(piece.addr, 0x5800);
 	assert_int_equal(piece.len_bytes, 0x800);
@@ -343,6 +358,7 @@ int main(void)
 		cmocka_unit_test(a_cache_of_one_holds_the_newest),
 		tlb_test(a_batch_is_done_as_a_whole_or_not_at_all),
 		tlb_test(the_generation_tells_of_lost_translations_only),
+		cmocka_unit_test(the_generation_tells_of_what_comes_back_as_another),
 		tlb_test(one_piece_after_the_other_can_be_had),
 		tlb_test(what_happened_is_counted),
 	};

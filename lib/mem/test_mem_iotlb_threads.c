@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include <cvmm/mem_iotlb.h>
+#include "test_mem_util.h"
+
+#include <cvmm/mem_iommu.h>
 
 #define READERS 3
 #define ROUNDS 3000
@@ -80,9 +82,44 @@ static void nobody_uses_what_was_invalidated(void **state)
 	cvmm_iotlb_destroy(shared.tlb);
 }
 
+/* Accesses take the lock each for itself here, one after the other, from several threads. */
+static void *filler_main(void *arg)
+{
+	while (!__atomic_load_n(&shared.stop, __ATOMIC_RELAXED))
+		cvmm_mem_fill(arg, G(0), 1, 1 << 20);
+	return NULL;
+}
+
+static void plain_accesses_do_not_keep_changes_out_for_ever(void **state)
+{
+	struct cvmm_mem_config ram = ram_config(0, 1 << 20);
+	struct cvmm_mem *plain = must_create(&ram, 1), *mem;
+	struct cvmm_mem_iommu_config config = { .backing = plain };
+	pthread_t fillers[READERS];
+
+	(void)state;
+	shared.stop = 0;
+	assert_int_equal(cvmm_iotlb_create(8, &config.iotlb, NULL), 0);
+	assert_int_equal(cvmm_iotlb_set(config.iotlb, 0, 1 << 20, 0, CVMM_ACCESS_READ_WRITE), 0);
+	assert_int_equal(cvmm_mem_create_iommu(&config, &mem, NULL), 0);
+	for (int i = 0; i < READERS; i++)
+		assert_int_equal(pthread_create(&fillers[i], NULL, filler_main, mem), 0);
+	for (uint64_t i = 0; i < 20; i++)
+		assert_int_equal(cvmm_iotlb_set(config.iotlb, 1 << 30, 1, i, CVMM_ACCESS_READ), 0);
+	__atomic_store_n(&shared.stop, 1, __ATOMIC_RELAXED);
+	for (int i = 0; i < READERS; i++)
+		pthread_join(fillers[i], NULL);
+	cvmm_mem_unref(mem);
+	cvmm_mem_unref(plain);
+	cvmm_iotlb_destroy(config.iotlb);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(nobody_uses_what_was_invalidated) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nobody_uses_what_was_invalidated),
+		cmocka_unit_test(plain_accesses_do_not_keep_changes_out_for_ever),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

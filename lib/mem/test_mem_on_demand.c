@@ -320,6 +320,23 @@ static void memory_of_the_callers_is_released_with_the_last_map(void **state)
 	free(config.host);
 }
 
+/* Where memory lies in the host is not for the length of a neighbour to say. */
+static void memory_beside_it_is_anywhere(void **state)
+{
+	struct backing *b = *state;
+	struct cvmm_mem_config ram = ram_config(BASE + (PAGES + 1) * page_size(), page_size());
+	struct cvmm_mem *less = NULL, *more = NULL;
+
+	assert_int_equal(
+		cvmm_mem_remove(b->mem, G(BASE + PAGES * page_size()), page_size(), &less, NULL),
+		0);
+	ram.gpa = G(BASE + PAGES * page_size());
+	assert_int_equal(cvmm_mem_insert(less, &ram, &more, NULL), 0);
+	assert_true((uintptr_t)cvmm_mem_region_find(more, ram.gpa)->host != PAGES * page_size());
+	cvmm_mem_unref(less);
+	cvmm_mem_unref(more);
+}
+
 #define on_demand_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -335,6 +352,7 @@ int main(void)
 		on_demand_test(what_map_fails_with_is_what_the_access_fails_with),
 		on_demand_test(changed_maps_share_the_region),
 		on_demand_test(bad_configs_are_refused_and_not_released),
+		on_demand_test(memory_beside_it_is_anywhere),
 		on_demand_test(memory_of_the_callers_is_released_with_the_last_map),
 	};
 

@@ -312,9 +312,45 @@ static void release_and_acquire_order_the_bytes_between(void **state)
 	cvmm_mem_unref(race.mem);
 }
 
+static void note_release(void *ctx)
+{
+	*(bool *)ctx = true;
+}
+
+static void a_map_of_two_spaces_goes_when_both_have_replaced_it(void **state)
+{
+	static const struct cvmm_mem_ops ops = { .release = note_release };
+	struct cvmm_mem_config config = ram_config(0, page_size());
+	struct cvmm_mem_space *a = NULL, *b = NULL;
+	struct cvmm_mem *mem, *other;
+	bool released = false;
+
+	(void)state;
+	config.kind = CVMM_MEM_EXTERNAL;
+	config.host = aligned_alloc(page_size(), page_size());
+	config.ops = &ops;
+	config.ops_ctx = &released;
+	mem = must_create(&config, 1);
+	other = must_create(NULL, 0);
+	assert_int_equal(cvmm_mem_space_create(mem, &a), 0);
+	assert_int_equal(cvmm_mem_space_create(mem, &b), 0);
+	cvmm_mem_unref(mem);
+	assert_int_equal(cvmm_mem_space_publish(a, other), 0);
+	assert_false(released);
+	assert_int_equal(cvmm_mem_space_publish(b, other), 0);
+	cvmm_mem_space_reclaim(a);
+	cvmm_mem_space_reclaim(b);
+	assert_true(released);
+	cvmm_mem_space_destroy(a);
+	cvmm_mem_space_destroy(b);
+	cvmm_mem_unref(other);
+	free(config.host);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_map_of_two_spaces_goes_when_both_have_replaced_it),
 		cmocka_unit_test(a_space_hands_out_what_was_published_last),
 		cmocka_unit_test(publishing_the_current_map_again_is_harmless),
 		cmocka_unit_test(readers_survive_hotplug),
