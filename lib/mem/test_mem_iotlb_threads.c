@@ -82,33 +82,48 @@ static void nobody_uses_what_was_invalidated(void **state)
 	cvmm_iotlb_destroy(shared.tlb);
 }
 
+#define FILL_BYTES (UINT64_C(1) << 20)
+
+/* Each has memory of its own. */
+struct filler {
+	struct cvmm_mem *mem;
+	uint64_t gpa;
+	pthread_t thread;
+};
+
 /* Accesses take the lock each for itself here, one after the other, from several threads. */
 static void *filler_main(void *arg)
 {
+	const struct filler *filler = arg;
+
 	while (!__atomic_load_n(&shared.stop, __ATOMIC_RELAXED))
-		cvmm_mem_fill(arg, G(0), 1, 1 << 20);
+		cvmm_mem_fill(filler->mem, G(filler->gpa), 1, FILL_BYTES);
 	return NULL;
 }
 
 static void plain_accesses_do_not_keep_changes_out_for_ever(void **state)
 {
-	struct cvmm_mem_config ram = ram_config(0, 1 << 20);
+	struct cvmm_mem_config ram = ram_config(0, READERS * FILL_BYTES);
 	struct cvmm_mem *plain = must_create(&ram, 1), *mem;
 	struct cvmm_mem_iommu_config config = { .backing = plain };
-	pthread_t fillers[READERS];
+	struct filler fillers[READERS];
 
 	(void)state;
 	shared.stop = 0;
 	assert_int_equal(cvmm_iotlb_create(8, &config.iotlb, NULL), 0);
-	assert_int_equal(cvmm_iotlb_set(config.iotlb, 0, 1 << 20, 0, CVMM_ACCESS_READ_WRITE), 0);
+	assert_int_equal(cvmm_iotlb_set(config.iotlb, 0, ram.len_bytes, 0, CVMM_ACCESS_READ_WRITE),
+			 0);
 	assert_int_equal(cvmm_mem_create_iommu(&config, &mem, NULL), 0);
-	for (int i = 0; i < READERS; i++)
-		assert_int_equal(pthread_create(&fillers[i], NULL, filler_main, mem), 0);
+	for (int i = 0; i < READERS; i++) {
+		fillers[i] = (struct filler){ .mem = mem, .gpa = (uint64_t)i * FILL_BYTES };
+		assert_int_equal(pthread_create(&fillers[i].thread, NULL, filler_main, &fillers[i]),
+				 0);
+	}
 	for (uint64_t i = 0; i < 20; i++)
 		assert_int_equal(cvmm_iotlb_set(config.iotlb, 1 << 30, 1, i, CVMM_ACCESS_READ), 0);
 	__atomic_store_n(&shared.stop, 1, __ATOMIC_RELAXED);
 	for (int i = 0; i < READERS; i++)
-		pthread_join(fillers[i], NULL);
+		pthread_join(fillers[i].thread, NULL);
 	cvmm_mem_unref(mem);
 	cvmm_mem_unref(plain);
 	cvmm_iotlb_destroy(config.iotlb);
