@@ -10,21 +10,27 @@
 #ifndef CVMM_BASE_H
 #define CVMM_BASE_H
 
-#include <endian.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/types.h>
+#ifdef _WIN32
+#include <cvmm/base_windows.h>
+#else
+#include <endian.h>
 #include <sys/uio.h>
+#endif
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
+#ifndef _WIN32
 #define CVMM_API __attribute__((visibility("default")))
 #define CVMM_PRINTF(fmt_index, first_arg) __attribute__((format(printf, fmt_index, first_arg)))
+#endif
 #define CVMM_MUST_CHECK __attribute__((warn_unused_result))
 #define CVMM_LIKELY(x) __builtin_expect(!!(x), 1)
 #define CVMM_UNLIKELY(x) __builtin_expect(!!(x), 0)

@@ -35,7 +35,7 @@ static struct cvmm_mem *map_alloc(size_t room)
 	hot = round_up_line(room * sizeof(struct cvmm_mem_hot));
 	starts = round_up_line(room * sizeof(uint64_t));
 	table = round_up_line((CVMM_MEM_TABLE_SLOTS + 1) * sizeof(uint16_t));
-	block = aligned_alloc(MEM_CACHE_LINE, entries + hot + starts + table);
+	block = cvmm_mem_aligned_alloc(MEM_CACHE_LINE, entries + hot + starts + table);
 	if (!block)
 		return NULL;
 	memset(block, 0, entries + hot + starts + table);
@@ -436,7 +436,7 @@ struct cvmm_mem *cvmm_mem_unref(struct cvmm_mem *mem)
 		cvmm_mem_mapping_unref(mem->entries[i].mapping);
 	cvmm_dirty_unref(mem->fast.dirty);
 	cvmm_mem_iommu_free(mem->iommu);
-	free(mem);
+	cvmm_mem_aligned_free(mem);
 	return NULL;
 }
 

@@ -3,7 +3,7 @@
  * Theory of operation: a bitmap is an array of words at an address that stays the same for as long
  * as the bitmap lives. Markers read one word of state (how many pages there are, 0 if none are to
  * be marked) and set a bit. They take no lock and no reference, so nobody may wait for them, nor
- * take the array away from under them; mem_dirty_log.c says how logs are replaced all the same.
+ * take the array away from under them; mem_dirty_log_posix.c says how logs are replaced all the same.
  *
  * Order of data and mark. A marker writes data, then looks whether the bit is set, and sets it if
  * not. A harvester takes the bit, then reads the data.
@@ -28,14 +28,9 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "mem_dirty_internal.h"
-
-#ifndef MAP_NORESERVE
-#define MAP_NORESERVE 0
-#endif
+#include "mem_internal.h"
 
 #define WORD_BITS ((uint64_t)CVMM_DIRTY_WORD_BITS)
 #define WORD_BYTES ((uint64_t)sizeof(uint64_t))
@@ -75,12 +70,13 @@ int cvmm_mem_dirty_fence(const struct dirty_bitmap *bitmap)
 	return bitmap->symmetric ? 0 : cvmm_mem_dirty_barrier();
 }
 
-/* A bitmap with @bytes of address space for words, which may be touched if @protection says so. */
-static int bitmap_alloc(uint64_t bytes, int protection, struct dirty_bitmap **ret_bitmap,
+/* A bitmap with @bytes of address space for words, which may be touched if they are @usable. */
+static int bitmap_alloc(uint64_t bytes, bool usable, struct dirty_bitmap **ret_bitmap,
 			struct cvmm_error *err)
 {
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	struct dirty_bitmap *bitmap = aligned_alloc(_Alignof(struct dirty_bitmap), sizeof(*bitmap));
+	uint64_t page = cvmm_mem_host_page_bytes();
+	struct dirty_bitmap *bitmap =
+		cvmm_mem_aligned_alloc(_Alignof(struct dirty_bitmap), sizeof(*bitmap));
 	void *words;
 	int ret;
 
@@ -91,15 +87,14 @@ static int bitmap_alloc(uint64_t bytes, int protection, struct dirty_bitmap **re
 	bitmap->mapped_bytes = (bytes + page - 1) & ~(page - 1);
 	ret = -pthread_mutex_init(&bitmap->lock, NULL);
 	if (ret) {
-		free(bitmap);
+		cvmm_mem_aligned_free(bitmap);
 		return cvmm_fail(err, ret, "cannot make a mutex: %s", strerror(-ret));
 	}
-	words = mmap(NULL, bitmap->mapped_bytes, protection,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (words == MAP_FAILED) {
+	words = cvmm_mem_host_alloc(bitmap->mapped_bytes, usable);
+	if (!words) {
 		ret = -errno;
 		pthread_mutex_destroy(&bitmap->lock);
-		free(bitmap);
+		cvmm_mem_aligned_free(bitmap);
 		return cvmm_fail(err, ret, "no room for a dirty bitmap of %llu bytes: %s",
 				 (unsigned long long)bytes, strerror(-ret));
 	}
@@ -130,7 +125,7 @@ int cvmm_dirty_create(uint64_t base, uint64_t len_bytes, unsigned int page_log2,
 				 (unsigned long long)len_bytes, (unsigned long long)base);
 	pages = ((len_bytes - 1) >> page_log2) + 1;
 	words = (pages + WORD_BITS - 1) / WORD_BITS;
-	ret = bitmap_alloc(words * WORD_BYTES, PROT_READ | PROT_WRITE, &bitmap, err);
+	ret = bitmap_alloc(words * WORD_BYTES, true, &bitmap, err);
 	if (ret)
 		return ret;
 	bitmap->front.base = base;
@@ -151,7 +146,7 @@ int cvmm_dirty_create_log(uint64_t room_bytes, struct cvmm_dirty **ret_dirty,
 				 "room for a dirty log of %llu bytes: must be 1 to %llu",
 				 (unsigned long long)room_bytes,
 				 (unsigned long long)CVMM_DIRTY_LOG_ROOM_MAX);
-	ret = bitmap_alloc(room_bytes, PROT_NONE, &bitmap, err);
+	ret = bitmap_alloc(room_bytes, false, &bitmap, err);
 	if (ret)
 		return ret;
 	bitmap->front.page_log2 = CVMM_DIRTY_LOG_PAGE_LOG2;
@@ -180,9 +175,9 @@ struct cvmm_dirty *cvmm_dirty_unref(struct cvmm_dirty *dirty)
 	bitmap = dirty_bitmap_of(dirty);
 	if (__atomic_sub_fetch(&bitmap->refs, 1, __ATOMIC_ACQ_REL))
 		return NULL;
-	munmap(bitmap->front.words, bitmap->mapped_bytes);
+	cvmm_mem_host_free(bitmap->front.words, bitmap->mapped_bytes);
 	pthread_mutex_destroy(&bitmap->lock);
-	free(bitmap);
+	cvmm_mem_aligned_free(bitmap);
 	return NULL;
 }
 

@@ -2,12 +2,36 @@
 #ifndef CVMM_MEM_INTERNAL_H
 #define CVMM_MEM_INTERNAL_H
 
+#include <stdlib.h>
+#ifdef _WIN32
+#include <malloc.h>
+#endif
+
 #include <cvmm/mem.h>
 
 /* Lengths of guest ranges become lengths of host ranges without a check. */
 _Static_assert(SIZE_MAX == UINT64_MAX, "cvmm mem needs a 64-bit host");
 
 #define MEM_CACHE_LINE 64
+
+/* C's aligned_alloc(), and what ends it; Windows' C library has them under names of its own. */
+static inline void *cvmm_mem_aligned_alloc(size_t align, size_t bytes)
+{
+#ifdef _WIN32
+	return _aligned_malloc(bytes, align);
+#else
+	return aligned_alloc(align, bytes);
+#endif
+}
+
+static inline void cvmm_mem_aligned_free(void *block)
+{
+#ifdef _WIN32
+	_aligned_free(block);
+#else
+	free(block);
+#endif
+}
 
 /**
  * struct cvmm_mem_mapping - one region's memory, shared by all maps that hold the region
@@ -185,25 +209,6 @@ struct cvmm_mem *cvmm_mem_alloc_empty(void);
 /* Checks @config on its own, whatever its map holds. Return: 0 or -EINVAL. */
 int cvmm_mem_config_check(const struct cvmm_mem_config *config, struct cvmm_error *err);
 
-/**
- * struct cvmm_mem_reservation - addresses that hold nothing yet
- * @next: where the next mapping goes; NULL if there is none
- * @end: behind the last
- */
-struct cvmm_mem_reservation {
-	uint8_t *next;
-	uint8_t *end;
-};
-
-/* Whether a region of this kind can be mapped at an address that was reserved for it. */
-bool cvmm_mem_can_reserve(const struct cvmm_mem_config *config);
-
-/* Reserves @len bytes for what begins at @gpa in the guest. Return: 0 or negative errno. */
-int cvmm_mem_reserve(struct cvmm_mem_reservation *ret_room, uint64_t gpa, uint64_t len);
-
-/* Gives back what was not used. */
-void cvmm_mem_unreserve(struct cvmm_mem_reservation *room);
-
 /* What to do with the address that cvmm_mem_mapping_create() is given. */
 enum cvmm_mem_where {
 	CVMM_MEM_ANYWHERE, /* ignore it */
@@ -235,5 +240,57 @@ int cvmm_mem_memfd_open(const struct cvmm_mem_config *config, int *ret_fd, struc
 
 /* Writes a size for a message, exactly and with the largest unit that allows it. */
 const char *cvmm_mem_size_text(uint64_t bytes, char text[MEM_SIZE_TEXT]);
+
+/* ---- the system's part (mem_map_posix.c, mem_map_windows.c) ------------------------------------- */
+
+uint64_t cvmm_mem_host_page_bytes(void);
+
+/* What offsets in files must be multiples of: a page, or more. */
+uint64_t cvmm_mem_host_granule_bytes(void);
+
+/* Size of the pages behind a region whose memory was just opened. */
+uint64_t cvmm_mem_host_page_bytes_of(const struct cvmm_mem_region *region);
+
+/* Whether the config's file holds all of the region. Return: 0 or negative errno. */
+int cvmm_mem_host_check_file(const struct cvmm_mem_config *config, struct cvmm_error *err);
+
+/* Return: a duplicate that children do not inherit, or negative errno. Owner: the caller. */
+int cvmm_mem_host_dup(int fd);
+bool cvmm_mem_host_same_file(int a, int b);
+
+/* One read or write of at least the first piece's beginning. Return: bytes or negative errno. */
+ssize_t cvmm_mem_host_readv(int fd, const struct iovec *iov, int count);
+ssize_t cvmm_mem_host_writev(int fd, const struct iovec *iov, int count);
+
+/**
+ * struct cvmm_mem_reservation - addresses that hold nothing yet
+ * @next: where the next mapping goes; NULL if there is none
+ * @end: behind the last
+ */
+struct cvmm_mem_reservation {
+	uint8_t *next;
+	uint8_t *end;
+};
+
+/* Whether a region of this kind can be mapped at an address that was reserved for it. */
+bool cvmm_mem_can_reserve(const struct cvmm_mem_config *config);
+
+/* Reserves @len bytes for what begins at @gpa in the guest. Return: 0 or negative errno. */
+int cvmm_mem_reserve(struct cvmm_mem_reservation *ret_room, uint64_t gpa, uint64_t len);
+
+/* Gives back what was not used. */
+void cvmm_mem_unreserve(struct cvmm_mem_reservation *room);
+
+/* Maps region->fd, or private memory, and sets region->host. Return: 0 or negative errno. */
+int cvmm_mem_host_map(const struct cvmm_mem_config *config, enum cvmm_mem_where where, uint8_t *at,
+		      struct cvmm_mem_region *region, struct cvmm_error *err);
+void cvmm_mem_host_unmap(const struct cvmm_mem_region *region);
+
+/*
+ * Zeroed pages for our own use, which cost nothing until they are touched; or, if they are not usable,
+ * only their addresses. Return: NULL if there is no room, with errno.
+ */
+void *cvmm_mem_host_alloc(uint64_t bytes, bool usable);
+void cvmm_mem_host_free(void *host, uint64_t bytes);
 
 #endif /* CVMM_MEM_INTERNAL_H */

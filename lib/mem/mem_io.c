@@ -5,8 +5,6 @@
  * how far a stream got is a number of bytes, from which the next list is made.
  */
 #include <errno.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include "mem_internal.h"
 
@@ -64,10 +62,8 @@ ssize_t cvmm_mem_read_from_fd(const struct cvmm_mem *mem, cvmm_gpa gpa, int fd, 
 	ret = stretch_start(&s, mem, gpa, len, CVMM_ACCESS_WRITE);
 	if (ret)
 		return ret;
-	n = s.count ? readv(fd, s.pieces, s.count) : 0;
-	if (n < 0)
-		n = -errno;
-	else
+	n = s.count ? cvmm_mem_host_readv(fd, s.pieces, s.count) : 0;
+	if (n > 0)
 		cvmm_mem_mark_dirty(mem, gpa, (uint64_t)n);
 	cvmm_mem_walk_end(&s.walk);
 	return n;
@@ -82,9 +78,7 @@ ssize_t cvmm_mem_write_to_fd(const struct cvmm_mem *mem, cvmm_gpa gpa, int fd, u
 	ret = stretch_start(&s, mem, gpa, len, CVMM_ACCESS_READ);
 	if (ret)
 		return ret;
-	n = s.count ? writev(fd, s.pieces, s.count) : 0;
-	if (n < 0)
-		n = -errno;
+	n = s.count ? cvmm_mem_host_writev(fd, s.pieces, s.count) : 0;
 	cvmm_mem_walk_end(&s.walk);
 	return n;
 }

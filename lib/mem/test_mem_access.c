@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 #include <errno.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -167,6 +165,7 @@ static void span_joins_neighbours_and_cuts_where_rights_change(void **state)
 	struct iovec iov[2];
 	size_t count = 0;
 
+	skip_where_neighbours_are_apart();
 	assert_int_equal(cvmm_mem_span(mem, G(page + 16), 2 * page - 32, CVMM_ACCESS_READ_WRITE,
 				       iov, 2, &count),
 			 0);
@@ -202,6 +201,7 @@ static void ptr_stays_within_what_is_contiguous(void **state)
 	struct cvmm_mem *mem = *state;
 	uint64_t page = page_size();
 
+	skip_where_neighbours_are_apart();
 	assert_ptr_equal(cvmm_mem_ptr(mem, G(page + 8), 2 * page - 8, CVMM_ACCESS_READ_WRITE),
 			 cvmm_mem_region_at(mem, 0)->host + 8);
 	assert_null(cvmm_mem_ptr(mem, G(page + 8), 2 * page - 7, CVMM_ACCESS_READ_WRITE));
@@ -318,10 +318,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_last_byte_of_the_address_space_is_ordinary,
 						set_up, tear_down),
 		cmocka_unit_test(ranges_never_wrap_around),
-		cmocka_unit_test_setup_teardown(span_joins_neighbours_and_cuts_where_rights_change,
-						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(span_reports_a_short_list_and_a_fault_first, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(span_joins_neighbours_and_cuts_where_rights_change,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(ptr_stays_within_what_is_contiguous, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(fill_crosses_and_stops_at_its_end, set_up,

@@ -116,7 +116,7 @@ static void plug(struct model *m)
 	if (pages > WINDOW_PAGES - first)
 		pages = WINDOW_PAGES - first;
 	config = ram_config(m->base + first * m->page, pages * m->page);
-	config.kind = below(m, 2) ? CVMM_MEM_ANONYMOUS : CVMM_MEM_MEMFD;
+	config.kind = below(m, 2) ? CVMM_MEM_ANONYMOUS : KIND_OF_ANOTHER_REGION;
 	config.access = below(m, 4) ? CVMM_ACCESS_READ_WRITE : 1 + (unsigned int)below(m, 3);
 	for (uint64_t i = first; i < first + pages; i++)
 		clash |= m->rights[i] != 0;

@@ -3,10 +3,14 @@
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
-#include <sys/mman.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#ifdef _WIN32
+#include <windows.h>
+#else
+#include <sys/mman.h>
+#endif
 #include <cmocka.h>
 
 #include "test_mem_util.h"
@@ -192,7 +196,13 @@ static void cached_readers_survive_hotplug(void **state)
 
 static bool is_mapped(void *host)
 {
+#ifdef _WIN32
+	MEMORY_BASIC_INFORMATION info;
+
+	return VirtualQuery(host, &info, sizeof(info)) && info.State == MEM_COMMIT;
+#else
 	return !msync(host, page_size(), MS_ASYNC);
+#endif
 }
 
 static void a_replaced_map_goes_when_its_last_reader_has_moved_on(void **state)
@@ -327,7 +337,7 @@ static void a_map_of_two_spaces_goes_when_both_have_replaced_it(void **state)
 
 	(void)state;
 	config.kind = CVMM_MEM_EXTERNAL;
-	config.host = aligned_alloc(page_size(), page_size());
+	config.host = cvmm_mem_aligned_alloc(page_size(), page_size());
 	config.ops = &ops;
 	config.ops_ctx = &released;
 	mem = must_create(&config, 1);
@@ -344,7 +354,7 @@ static void a_map_of_two_spaces_goes_when_both_have_replaced_it(void **state)
 	cvmm_mem_space_destroy(a);
 	cvmm_mem_space_destroy(b);
 	cvmm_mem_unref(other);
-	free(config.host);
+	cvmm_mem_aligned_free(config.host);
 }
 
 int main(void)

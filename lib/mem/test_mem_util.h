@@ -3,15 +3,35 @@
 #ifndef CVMM_TEST_MEM_UTIL_H
 #define CVMM_TEST_MEM_UTIL_H
 
+#include "mem_internal.h"
+
+#ifdef _WIN32
+#include <fcntl.h>
+#include <io.h>
+
+/* There is no memfd. */
+#define KIND_OF_ANOTHER_REGION CVMM_MEM_ANONYMOUS
+
+static inline int pipe(int ends[2])
+{
+	return _pipe(ends, 4096, _O_BINARY);
+}
+
+/* See mem_map_windows.c. */
+#define skip_where_neighbours_are_apart() skip()
+#else
 #include <unistd.h>
 
-#include <cvmm/mem.h>
+#define KIND_OF_ANOTHER_REGION CVMM_MEM_MEMFD
+
+#define skip_where_neighbours_are_apart()
+#endif
 
 #define G(addr) cvmm_gpa_from(addr)
 
 static inline uint64_t page_size(void)
 {
-	return (uint64_t)sysconf(_SC_PAGESIZE);
+	return cvmm_mem_host_page_bytes();
 }
 
 static inline struct cvmm_mem_config ram_config(uint64_t gpa, uint64_t len)
