@@ -14,16 +14,20 @@
  *
  * Logs start where pages of the host do. Every front-end gives offset 0.
  *
+ * Whatever a peer can be the cause of (a sealed or read-only file, a device that cannot be mapped) is
+ * found before anything changes, by mapping the log elsewhere first. That mapping is then moved into
+ * place, so that a peer that changes its mind in between comes too late.
+ *
  * One thing cannot be mended: where the kernel, out of memory for its own structures, removes the
- * old mapping and then fails to make the new one, a marker at that moment finds a hole. Whatever
- * a peer can be the cause of (a sealed or read-only file, a device that cannot be mapped) is found
- * before, by mapping the log elsewhere first.
+ * old mapping and then fails to move the new one, a marker at that moment finds a hole.
  */
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#if defined(__SANITIZE_THREAD__) && defined(__linux__)
+#ifdef __linux__
+#include <linux/magic.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #endif
 #include <unistd.h>
 
@@ -48,6 +52,19 @@ struct log_file {
 	bool has_more;
 };
 
+/* Their mappings begin and end at huge pages, which the words do not. */
+static bool has_huge_pages(int fd)
+{
+#ifdef __linux__
+	struct statfs fs;
+
+	return !fstatfs(fd, &fs) && fs.f_type == HUGETLBFS_MAGIC;
+#else
+	(void)fd;
+	return false;
+#endif
+}
+
 static int check_file(const struct dirty_bitmap *bitmap, struct log_file *file,
 		      struct cvmm_error *err)
 {
@@ -68,6 +85,9 @@ static int check_file(const struct dirty_bitmap *bitmap, struct log_file *file,
 		return cvmm_fail(err, -errno, "cannot examine the file: %s", strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return cvmm_fail(err, -EINVAL, "is neither a regular file nor a memfd");
+	if (has_huge_pages(file->fd))
+		return cvmm_fail(err, -EINVAL,
+				 "is made of huge pages; a log must be of usual ones");
 	/* Pages behind the end of a file can be mapped, but touching them is a SIGBUS. */
 	if (!cvmm_range_inside(file->offset, file->size_bytes, (uint64_t)st.st_size))
 		return cvmm_fail(err, -EINVAL,
@@ -91,21 +111,35 @@ static void *map_pages(void *at, uint64_t bytes, int flags, int fd, uint64_t off
 #endif
 }
 
-static void *map_file(const struct log_file *file, void *at, int flags)
+/* Maps the file where it harms nobody. Owner: the caller unmaps *ret_tried, or moves it. */
+static int try_file(const struct log_file *file, void **ret_tried, struct cvmm_error *err)
 {
-	return map_pages(at, file->mapped_bytes, MAP_SHARED | flags, file->fd, file->offset);
-}
-
-/* Whether the file can be mapped at all, tried where a failure harms nobody. */
-static int try_file(const struct log_file *file, struct cvmm_error *err)
-{
-	void *tried = map_file(file, NULL, 0);
+	void *tried = map_pages(NULL, file->mapped_bytes, MAP_SHARED, file->fd, file->offset);
 	int code = -errno;
 
 	if (tried == MAP_FAILED)
 		return cvmm_fail(err, code, "cannot be mapped for reading and writing: %s",
 				 strerror(-code));
-	munmap(tried, file->mapped_bytes);
+	*ret_tried = tried;
+	return 0;
+}
+
+/* The mapping of try_file() in place of what is at the start of the words. Return: 0 or negative errno. */
+static int put_in_place(struct dirty_bitmap *bitmap, const struct log_file *file, void **tried)
+{
+	void *words = bitmap->front.words;
+#ifdef __linux__
+	/* Not mremap(), for the same reason as above. */
+	if (syscall(SYS_mremap, *tried, file->mapped_bytes, file->mapped_bytes,
+		    MREMAP_MAYMOVE | MREMAP_FIXED, words) == -1)
+		return -errno;
+	*tried = NULL;
+#else
+	(void)tried;
+	if (map_pages(words, file->mapped_bytes, MAP_SHARED | MAP_FIXED, file->fd, file->offset) ==
+	    MAP_FAILED)
+		return -errno;
+#endif
 	return 0;
 }
 
@@ -122,17 +156,16 @@ static int replace_by_nothing(struct dirty_bitmap *bitmap, uint64_t from, uint64
 	return 0;
 }
 
-static int replace_by_file(struct dirty_bitmap *bitmap, const struct log_file *file,
+static int replace_by_file(struct dirty_bitmap *bitmap, const struct log_file *file, void **tried,
 			   struct cvmm_error *err)
 {
 	uint64_t pages = file->size_bytes * LOG_PAGES_PER_BYTE;
-	int ret = 0;
+	int ret;
 
 	/* Nobody new may mark what the two logs do not both have. */
 	cvmm_mem_dirty_publish(bitmap, bitmap->pages < pages ? bitmap->pages : pages,
 			       bitmap->enabled);
-	if (map_file(file, bitmap->front.words, MAP_FIXED) == MAP_FAILED)
-		ret = -errno;
+	ret = put_in_place(bitmap, file, tried);
 	if (!ret)
 		ret = replace_by_nothing(bitmap, file->mapped_bytes, bitmap->touched_bytes);
 	if (file->mapped_bytes > bitmap->touched_bytes)
@@ -151,29 +184,41 @@ static int replace_by_file(struct dirty_bitmap *bitmap, const struct log_file *f
 	return 0;
 }
 
-static int log_set(struct dirty_bitmap *bitmap, struct log_file *file, struct cvmm_error *err)
+static int log_replace(struct dirty_bitmap *bitmap, const struct log_file *file, void **tried,
+		       struct cvmm_error *err)
 {
 	int ret;
 
-	if (!bitmap->is_log)
-		return cvmm_fail(err, -EINVAL, "the bitmap is not made for logs");
-	ret = check_file(bitmap, file, err);
-	if (!ret)
-		ret = try_file(file, err);
-	if (ret)
-		return ret;
-	ret = cvmm_mem_dirty_fence(bitmap);
-	if (ret)
-		return cvmm_fail(err, ret, "membarrier(2): %s; the sandbox must allow it",
-				 strerror(-ret));
 	pthread_mutex_lock(&bitmap->lock);
 	if (file->has_more && file->size_bytes * LOG_PAGES_PER_BYTE < bitmap->log_pages_max)
 		ret = cvmm_fail(err, -EINVAL,
 				"is shorter than one before; then it must end with a page of the "
 				"host or with its file");
 	else
-		ret = replace_by_file(bitmap, file, err);
+		ret = replace_by_file(bitmap, file, tried, err);
 	pthread_mutex_unlock(&bitmap->lock);
+	return ret;
+}
+
+static int log_set(struct dirty_bitmap *bitmap, struct log_file *file, struct cvmm_error *err)
+{
+	void *tried = NULL;
+	int ret;
+
+	if (!bitmap->is_log)
+		return cvmm_fail(err, -EINVAL, "the bitmap is not made for logs");
+	ret = check_file(bitmap, file, err);
+	if (!ret)
+		ret = try_file(file, &tried, err);
+	if (ret)
+		return ret;
+	ret = cvmm_mem_dirty_fence(bitmap);
+	if (ret)
+		cvmm_fail(err, ret, "membarrier(2): %s; the sandbox must allow it", strerror(-ret));
+	else
+		ret = log_replace(bitmap, file, &tried, err);
+	if (tried)
+		munmap(tried, file->mapped_bytes);
 	return ret;
 }
 

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -211,6 +212,48 @@ static void a_refused_log_leaves_the_current_one(void **state)
 	cvmm_dirty_unref(dirty);
 }
 
+static void a_log_of_huge_pages_is_refused(void **state)
+{
+	struct cvmm_dirty *dirty = must_create_log();
+	int fd = memfd_create("huge log", MFD_CLOEXEC | MFD_HUGETLB);
+
+	(void)state;
+	if (fd < 0) {
+		print_message("skipped: this kernel has no huge pages\n");
+		cvmm_dirty_unref(dirty);
+		skip();
+	}
+	assert_int_equal(ftruncate(fd, 1 << 30), 0);
+	assert_refused(dirty, fd, 0, 8, -EINVAL);
+	close(fd);
+	cvmm_dirty_unref(dirty);
+}
+
+static void a_log_can_be_sealed_neither_before_nor_after(void **state)
+{
+	struct cvmm_dirty *dirty = must_create_log();
+	int fd = must_file(8), sealed = memfd_create("sealed log", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	(void)state;
+	assert_true(sealed >= 0);
+	assert_int_equal(ftruncate(sealed, 8), 0);
+	assert_int_equal(fcntl(sealed, F_ADD_SEALS, F_SEAL_WRITE), 0);
+	must_set(dirty, fd, 0, 8);
+	assert_refused(dirty, sealed, 0, 8, -EPERM);
+	cvmm_dirty_mark(dirty, 0, 1);
+	assert_int_equal(byte_at(fd, 0), 1);
+	close(sealed);
+	sealed = memfd_create("sealed log", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	assert_int_equal(ftruncate(sealed, 8), 0);
+	must_set(dirty, sealed, 0, 8);
+	assert_int_equal(fcntl(sealed, F_ADD_SEALS, F_SEAL_WRITE), -1);
+	cvmm_dirty_mark(dirty, 0, 1);
+	assert_int_equal(byte_at(sealed, 0), 1);
+	close(sealed);
+	close(fd);
+	cvmm_dirty_unref(dirty);
+}
+
 static void only_log_bitmaps_take_logs(void **state)
 {
 	struct cvmm_dirty *dirty = NULL, *none = NULL;
@@ -342,6 +385,8 @@ int main(void)
 		cmocka_unit_test(a_file_that_is_too_short_for_its_log_is_refused),
 		cmocka_unit_test(what_is_no_writable_file_is_refused),
 		cmocka_unit_test(a_refused_log_leaves_the_current_one),
+		cmocka_unit_test(a_log_of_huge_pages_is_refused),
+		cmocka_unit_test(a_log_can_be_sealed_neither_before_nor_after),
 		cmocka_unit_test(only_log_bitmaps_take_logs),
 		cmocka_unit_test(a_log_bitmap_without_a_log_drops_and_counts),
 		cmocka_unit_test(clearing_log_all_stops_logging_and_setting_it_again_resumes),
