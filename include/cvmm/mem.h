@@ -523,6 +523,23 @@ CVMM_API void cvmm_mem_unpin(struct cvmm_mem_pin *pin);
 CVMM_API void cvmm_mem_mark_dirty(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len);
 
 /**
+ * cvmm_mem_mark_written() - as cvmm_mem_mark_dirty(), for pieces of cvmm_mem_span()
+ * @len_bytes: how many of the pieces' bytes were written, from their start
+ *
+ * For who has the pieces but no longer the address they came from. Finds the regions by their host
+ * addresses. Behind an IOMMU only the bitmap of the memory behind it is marked: what is logged by I/O
+ * virtual address needs cvmm_mem_mark_dirty().
+ */
+CVMM_API void cvmm_mem_mark_written(const struct cvmm_mem *mem, const struct iovec *iov,
+				    size_t count, uint64_t len_bytes);
+
+/* Whether writes are marked in a bitmap, be it enabled or not; behind an IOMMU, of what is behind it. */
+CVMM_API bool cvmm_mem_has_dirty(const struct cvmm_mem *mem);
+
+/* Whether addresses are I/O virtual ones, whose translations may change while the map is held. */
+CVMM_API bool cvmm_mem_has_iommu(const struct cvmm_mem *mem);
+
+/**
  * cvmm_mem_ptr() - host address of a range that is contiguous in the host
  *
  * For rings and other structures that are translated once. Return: NULL if any byte lacks @access

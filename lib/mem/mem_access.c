@@ -319,6 +319,50 @@ void cvmm_mem_mark_dirty(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len)
 		cvmm_mem_fast_mark_(mem, gpa.addr, len, false);
 }
 
+/* Where writes are marked by guest-physical address. */
+static const struct cvmm_mem *marked_map(const struct cvmm_mem *mem)
+{
+	return mem->iommu ? cvmm_mem_iommu_backing(mem->iommu) : mem;
+}
+
+bool cvmm_mem_has_dirty(const struct cvmm_mem *mem)
+{
+	return marked_map(mem)->fast.dirty;
+}
+
+bool cvmm_mem_has_iommu(const struct cvmm_mem *mem)
+{
+	return mem->iommu;
+}
+
+static void mark_host_range(const struct cvmm_mem *mem, const uint8_t *host, uint64_t len)
+{
+	for (size_t i = 0; i < mem->count; i++) {
+		const struct cvmm_mem_entry *entry = &mem->entries[i];
+		uint64_t offset = (uintptr_t)host - (uintptr_t)entry->host;
+
+		/* All of them: one memory may be in the guest twice. */
+		if (entry->host && offset < entry->len_bytes)
+			cvmm_mem_fast_mark_(mem, entry->gpa + offset, len, false);
+	}
+}
+
+void cvmm_mem_mark_written(const struct cvmm_mem *mem, const struct iovec *iov, size_t count,
+			   uint64_t len_bytes)
+{
+	const struct cvmm_mem *marked = marked_map(mem);
+
+	if (!marked->fast.dirty)
+		return;
+	for (size_t i = 0; i < count && len_bytes; i++) {
+		uint64_t len = iov[i].iov_len < len_bytes ? iov[i].iov_len : len_bytes;
+
+		if (len)
+			mark_host_range(marked, iov[i].iov_base, len);
+		len_bytes -= len;
+	}
+}
+
 /* ---- copies -------------------------------------------------------------------------------- */
 
 static inline void compiler_barrier(void)

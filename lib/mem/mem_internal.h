@@ -202,6 +202,7 @@ void cvmm_mem_iommu_mark_pieces(struct mem_iommu *iommu, uint64_t iova, uint64_t
 void cvmm_mem_iommu_report(const struct mem_iommu *iommu, uint64_t iova, uint64_t len,
 			   enum cvmm_access access);
 void cvmm_mem_iommu_free(struct mem_iommu *iommu);
+const struct cvmm_mem *cvmm_mem_iommu_backing(const struct mem_iommu *iommu);
 
 /* A map without regions and one reference, or NULL. */
 struct cvmm_mem *cvmm_mem_alloc_empty(void);

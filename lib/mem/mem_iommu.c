@@ -55,6 +55,11 @@ void cvmm_mem_iommu_free(struct mem_iommu *iommu)
 	free(iommu);
 }
 
+const struct cvmm_mem *cvmm_mem_iommu_backing(const struct mem_iommu *iommu)
+{
+	return iommu->config.backing;
+}
+
 /* Tells of what is missing. */
 void cvmm_mem_iommu_report(const struct mem_iommu *iommu, uint64_t iova, uint64_t len,
 			   enum cvmm_access access)

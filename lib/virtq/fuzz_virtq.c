@@ -110,7 +110,7 @@ static void step(struct cvmm_virtq *vq, size_t iov_max, const uint8_t *op, uint1
 		break;
 	case 2:
 		if (pop_one(vq, iov_max, head))
-			CVMM_BUG_ON(cvmm_virtq_push(vq, *head, operand));
+			CVMM_BUG_ON(cvmm_virtq_push(vq, *head, 0));
 		break;
 	case 3:
 		cvmm_virtq_push(vq, operand, op[1]);
@@ -131,7 +131,7 @@ static void step(struct cvmm_virtq *vq, size_t iov_max, const uint8_t *op, uint1
 	default:
 		/* The driver: another available index, or a byte anywhere. */
 		if (op[1] & 1)
-			cvmm_put_le16((uint8_t *)(uintptr_t)vq->avail_ring + AVAIL_IDX, operand);
+			cvmm_put_le16((uint8_t *)(uintptr_t)vq->driver_area + AVAIL_IDX, operand);
 		else
 			host[operand / REGION_SIZE % 2][operand % REGION_SIZE] = op[1];
 		break;

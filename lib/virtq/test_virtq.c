@@ -24,6 +24,13 @@ static int tear_down(void **state)
 	return 0;
 }
 
+/* One writable descriptor of 0x12345 bytes as a whole chain. */
+static void test_make_writable(struct test_driver *d, uint16_t head)
+{
+	test_desc(d, head, TEST_DATA, 0x12345, CVMM_VIRTQ_DESC_F_WRITE, 0);
+	test_make_available(d, head);
+}
+
 static int pop(struct test_driver *d, struct cvmm_virtq_chain *chain)
 {
 	static struct iovec iov[IOV_MAX_TEST];
@@ -108,19 +115,19 @@ static void start_refuses_misaligned_areas(void **state)
 
 	cvmm_virtq_stop(&d->vq);
 	config.desc.addr += 8;
-	expect_start_refused(d, &config, "descriptor table");
+	expect_start_refused(d, &config, "descriptor area");
 	config = test_config(8);
 	config.avail.addr += 1;
-	expect_start_refused(d, &config, "available ring");
+	expect_start_refused(d, &config, "driver area");
 	config = test_config(8);
 	config.used.addr += 2;
-	expect_start_refused(d, &config, "used ring");
+	expect_start_refused(d, &config, "device area");
 }
 
-static void start_refuses_areas_outside_one_region(void **state)
+static void start_refuses_areas_outside_of_ram(void **state)
 {
-	static const uint64_t bad[] = { TEST_SEAM - 16, TEST_RAM_END - 16, TEST_RAM_END,
-					TEST_ROM + TEST_PAGE - 16, UINT64_MAX - 15 };
+	static const uint64_t bad[] = { TEST_RAM_END - 16, TEST_RAM_END, TEST_ROM + TEST_PAGE - 16,
+					UINT64_MAX - 15 };
 	struct test_driver *d = *state;
 	struct cvmm_virtq_config config;
 
@@ -128,13 +135,60 @@ static void start_refuses_areas_outside_one_region(void **state)
 	for (size_t i = 0; i < CVMM_ARRAY_SIZE(bad); i++) {
 		config = test_config(8);
 		config.desc.addr = bad[i];
-		expect_start_refused(d, &config, "descriptor table");
+		expect_start_refused(d, &config, "descriptor area");
 		config = test_config(8);
 		config.avail.addr = bad[i];
-		expect_start_refused(d, &config, "available ring");
+		expect_start_refused(d, &config, "driver area");
 		config = test_config(8);
 		config.used.addr = bad[i];
-		expect_start_refused(d, &config, "used ring");
+		expect_start_refused(d, &config, "device area");
+	}
+}
+
+static void areas_may_cross_regions_that_are_apart(void **state)
+{
+	struct test_driver *d = *state;
+	struct cvmm_virtq_chain chain;
+	uint8_t copy[4];
+
+	cvmm_virtq_stop(&d->vq);
+	d->config.desc.addr = TEST_SEAM - 16;
+	d->config.avail.addr = TEST_SEAM - 6;
+	d->config.used.addr = TEST_SEAM - 4;
+	for (int area = 0; area < 3; area++) {
+		struct cvmm_virtq_config config = test_config(8);
+		const struct cvmm_virtq_desc desc = { .addr = cvmm_le64_from(TEST_DATA),
+						      .len = cvmm_le32_from(8) };
+		uint16_t head = 2, one = 1;
+
+		if (area == 0)
+			config.desc = d->config.desc;
+		else if (area == 1)
+			config.avail = d->config.avail;
+		else
+			config.used = d->config.used;
+		assert_int_equal(cvmm_mem_fill(d->mem, config.used, 0, 8), 0);
+		assert_int_equal(cvmm_virtq_start(&d->vq, d->mem, &config, NULL), 0);
+		assert_int_equal(
+			cvmm_mem_write(d->mem, cvmm_gpa_add(config.desc, 32), &desc, sizeof(desc)),
+			0);
+		assert_int_equal(
+			cvmm_mem_write(d->mem, cvmm_gpa_add(config.avail, AVAIL_RING), &head, 2),
+			0);
+		assert_int_equal(
+			cvmm_mem_write(d->mem, cvmm_gpa_add(config.avail, AVAIL_IDX), &one, 2), 0);
+		assert_int_equal(pop(d, &chain), 1);
+		assert_int_equal(chain.readable_bytes, 8);
+		assert_int_equal(cvmm_virtq_push(&d->vq, chain.head, 0), 0);
+		assert_int_equal(cvmm_mem_read(d->mem, config.used, copy, sizeof(copy)), 0);
+		assert_int_equal(copy[USED_IDX], 1);
+		assert_int_equal(cvmm_mem_read(d->mem, cvmm_gpa_add(config.used, USED_RING), copy,
+					       sizeof(copy)),
+				 0);
+		assert_int_equal(copy[0], 2);
+		assert_true(cvmm_virtq_should_notify(&d->vq));
+		assert_false(cvmm_virtq_enable_notifications(&d->vq));
+		cvmm_virtq_stop(&d->vq);
 	}
 }
 
@@ -145,7 +199,7 @@ static void used_ring_must_be_writable_the_others_need_not(void **state)
 
 	cvmm_virtq_stop(&d->vq);
 	config.used.addr = TEST_ROM;
-	expect_start_refused(d, &config, "used ring");
+	expect_start_refused(d, &config, "device area");
 	config = test_config(8);
 	config.desc.addr = TEST_ROM;
 	config.avail.addr = TEST_ROM + 0x200;
@@ -295,14 +349,29 @@ static void push_tells_head_and_length(void **state)
 	struct cvmm_virtq_chain chain;
 	uint32_t id, len;
 
-	test_make_simple(d, 5);
+	test_make_writable(d, 5);
 	assert_int_equal(pop(d, &chain), 1);
 	assert_false(test_take_used(d, &id, &len));
-	assert_int_equal(cvmm_virtq_push(&d->vq, chain.head, 0x12345678), 0);
+	assert_int_equal(cvmm_virtq_push(&d->vq, chain.head, 0x12345), 0);
 	assert_true(test_take_used(d, &id, &len));
 	assert_int_equal(id, 5);
-	assert_int_equal(len, 0x12345678);
+	assert_int_equal(len, 0x12345);
 	assert_false(test_take_used(d, &id, &len));
+}
+
+static void no_more_can_be_given_back_than_is_writable(void **state)
+{
+	struct cvmm_virtq_used used = { 5, 0x12346 };
+	struct test_driver *d = *state;
+	struct cvmm_virtq_chain chain;
+
+	test_make_writable(d, 5);
+	assert_int_equal(pop(d, &chain), 1);
+	assert_int_equal(chain.writable_bytes, 0x12345);
+	assert_int_equal(cvmm_virtq_push(&d->vq, 5, 0x12346), -EINVAL);
+	assert_int_equal(cvmm_virtq_push_batch(&d->vq, &used, 1), -EINVAL);
+	assert_int_equal(cvmm_virtq_push_chain(&d->vq, &chain, 0x12346), -EINVAL);
+	assert_int_equal(cvmm_virtq_push_chain(&d->vq, &chain, 0x12345), 0);
 }
 
 static void chains_may_be_given_back_in_any_order(void **state)
@@ -313,7 +382,7 @@ static void chains_may_be_given_back_in_any_order(void **state)
 	uint32_t id, len;
 
 	for (size_t i = 0; i < 4; i++)
-		test_make_simple(d, order[3 - i]);
+		test_make_writable(d, order[3 - i]);
 	for (size_t i = 0; i < 4; i++) {
 		assert_int_equal(pop(d, &chain), 1);
 		assert_int_equal(chain.head, order[3 - i]);
@@ -351,7 +420,7 @@ static void batch_is_published_whole_or_not_at_all(void **state)
 	uint32_t id, len;
 
 	for (uint16_t i = 0; i < 3; i++) {
-		test_make_simple(d, i);
+		test_make_writable(d, i);
 		assert_int_equal(pop(d, &chain), 1);
 	}
 	assert_int_equal(cvmm_virtq_push_batch(&d->vq, twice, 3), -EINVAL);
@@ -688,7 +757,8 @@ int main(void)
 		TEST(init_takes_powers_of_two_up_to_32768),
 		TEST(start_refuses_bad_sizes),
 		TEST(start_refuses_misaligned_areas),
-		TEST(start_refuses_areas_outside_one_region),
+		TEST(start_refuses_areas_outside_of_ram),
+		TEST(areas_may_cross_regions_that_are_apart),
 		TEST(used_ring_must_be_writable_the_others_need_not),
 		TEST(ring_ending_exactly_at_end_of_ram_works),
 		TEST(address_zero_is_a_valid_ring_address),
@@ -700,6 +770,7 @@ int main(void)
 		TEST(empty_queue_pops_nothing),
 		TEST(entries_are_invisible_until_the_index_is_published),
 		TEST(push_tells_head_and_length),
+		TEST(no_more_can_be_given_back_than_is_writable),
 		TEST(chains_may_be_given_back_in_any_order),
 		TEST(push_refuses_heads_not_in_flight_and_changes_nothing),
 		TEST(batch_is_published_whole_or_not_at_all),

@@ -1,56 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /*
- * Theory of operation: the three areas of a queue are translated once, at start, and stay valid
- * because the queue holds a reference to the map. After that the driver and we share four fields,
- * and their memory order is all the synchronisation that there is:
+ * What queues of both formats have in common; virtq_split.c and virtq_packed.c know the rings.
  *
- * avail.idx    loaded with acquire: entries and descriptors below it are then visible to us.
- *   used.idx     stored with release: what we wrote, in buffers and in the used ring, is visible to
- *   the driver before the index that hands it over. used_event, avail.flags read after a full fence
- *   behind the store of used.idx. The driver stores them, fences, and reads used.idx. One of the
- *   two sees the other's store: no notification is lost. avail_event, used.flags the same,
- *   mirrored, against avail.idx.
+ * Theory of operation: the areas of a queue are translated once, at start, and stay valid because the
+ * queue holds a reference to the map. Where that cannot be, each access goes through the map
+ * (virtq_access.h).
  *
- * Indices run freely over 16 bits; their low bits are the place in the ring. avail.idx is read only
- * when everything up to the last value that was read (avail_seen) has been popped.
- *
- * A head is in flight from pop to push. The map of those heads catches a driver that makes a chain
- * available twice, and a device that gives back what it does not have. The ring of popped heads
- * says which chain a rewind would undo without asking guest memory.
- *
- * Spec: VIRTIO 1.3, 2.7.
+ * A head (split) or buffer id (packed) is in flight from pop to push. Its slot catches a driver that
+ * makes a chain available twice, and a device that gives back what it does not have. The ring of
+ * popped heads says which chain a rewind would undo without asking guest memory, and with
+ * VIRTIO_F_IN_ORDER which is the next to be given back.
  */
 #include <errno.h>
 #include <stdlib.h>
 
-#include "virtq_internal.h"
+#include "virtq_walk.h"
 
-_Static_assert(offsetof(struct cvmm_virtq, max_size) == 64, "the hot fields are one cache line");
+_Static_assert(offsetof(struct cvmm_virtq, next_used) == 64, "the hot fields are one cache line");
+_Static_assert(sizeof(struct cvmm_virtq_slot) == 8, "eight slots to a cache line");
 
-/* A whole turn of the index: from here on a notification is due, whatever used_event says. */
-#define UNSIGNALLED_MAX (UINT32_C(1) << 16)
+/* Used elements that are published at once, in order, when the one before them comes. */
+#define IN_ORDER_BATCH 32U
 
-static void full_fence(void)
-{
-#if defined(__SANITIZE_THREAD__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wtsan" /* the sanitizer does not model fences, and says so */
-#endif
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-#if defined(__SANITIZE_THREAD__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
-}
-
-/* ---- names --------------------------------------------------------------------------------- */
+/* ---- violations ----------------------------------------------------------------------------- */
 
 static const char *const violation_names[CVMM_VIRTQ_VIOLATION_COUNT] = {
 	[CVMM_VIRTQ_OK] = "no violation",
 	[CVMM_VIRTQ_BAD_AVAIL_INDEX] = "available index jumps by more than the queue size",
-	[CVMM_VIRTQ_BAD_HEAD] = "available ring names a descriptor outside the table",
+	[CVMM_VIRTQ_BAD_HEAD] = "descriptor chain has a head or id outside the queue",
 	[CVMM_VIRTQ_HEAD_IN_FLIGHT] = "descriptor chain made available again before it was used",
 	[CVMM_VIRTQ_BAD_NEXT] = "next descriptor is outside the table",
 	[CVMM_VIRTQ_LOOP] = "descriptor chain loops",
+	[CVMM_VIRTQ_OVERRUN] = "more descriptors made available than the ring has",
 	[CVMM_VIRTQ_BAD_ORDER] = "readable descriptor after a writable one",
 	[CVMM_VIRTQ_TOO_LONG] = "descriptor chain has too many bytes",
 	[CVMM_VIRTQ_TOO_MANY_PIECES] = "descriptor chain has more buffers than the device takes",
@@ -58,9 +39,11 @@ static const char *const violation_names[CVMM_VIRTQ_VIOLATION_COUNT] = {
 	[CVMM_VIRTQ_INDIRECT_NOT_NEGOTIATED] = "indirect descriptor without the feature",
 	[CVMM_VIRTQ_INDIRECT_NESTED] = "indirect descriptor in an indirect table",
 	[CVMM_VIRTQ_INDIRECT_WITH_NEXT] = "indirect descriptor with a next one",
+	[CVMM_VIRTQ_INDIRECT_IN_CHAIN] = "indirect descriptor behind a direct one",
 	[CVMM_VIRTQ_INDIRECT_BAD_LEN] = "indirect table has no whole number of descriptors",
 	[CVMM_VIRTQ_INDIRECT_TOO_LONG] = "indirect table has too many descriptors",
 	[CVMM_VIRTQ_INDIRECT_BAD_ADDRESS] = "indirect table is not in RAM",
+	[CVMM_VIRTQ_BAD_AREA] = "part of the queue is not in RAM",
 };
 
 const char *cvmm_virtq_violation_name(enum cvmm_virtq_violation violation)
@@ -70,36 +53,62 @@ const char *cvmm_virtq_violation_name(enum cvmm_virtq_violation violation)
 	return violation_names[violation];
 }
 
+static void count_violation(struct cvmm_virtq *vq, enum cvmm_virtq_violation violation)
+{
+	if (vq->violations[violation] != UINT32_MAX)
+		vq->violations[violation]++;
+}
+
 __attribute__((cold)) int cvmm_virtq_break(struct cvmm_virtq *vq,
 					   enum cvmm_virtq_violation violation)
 {
+	count_violation(vq, violation);
 	vq->violation = (uint8_t)violation;
+	vq->usable = false;
 	return -EPROTO;
 }
 
-/* ---- life ---------------------------------------------------------------------------------- */
-
-/*
- * A byte for each head. The block was made for max_size, so that there is room behind the ring of
- * any smaller size. (Bits would chain each pop and push to the one before, through the byte they
- * share.)
- */
-static inline bool *in_flight_map(const struct cvmm_virtq *vq)
+__attribute__((cold)) int cvmm_virtq_area_failed(struct cvmm_virtq *vq, int code)
 {
-	return (bool *)(vq->popped + vq->size);
+	return code == -EAGAIN ? code : cvmm_virtq_break(vq, CVMM_VIRTQ_BAD_AREA);
 }
+
+__attribute__((cold)) bool cvmm_virtq_may_fail(struct cvmm_virtq *vq,
+					       enum cvmm_virtq_violation violation)
+{
+	/* What is wrong with the queue itself is not one chain's. */
+	if (!vq->policy || violation == CVMM_VIRTQ_BAD_AREA ||
+	    !vq->policy(vq->policy_ctx, violation))
+		return false;
+	count_violation(vq, violation);
+	return true;
+}
+
+__attribute__((cold)) int cvmm_virtq_refusal(const struct cvmm_virtq *vq)
+{
+	return vq->started ? -EPROTO : -EINVAL;
+}
+
+void cvmm_virtq_set_policy(struct cvmm_virtq *vq, cvmm_virtq_policy policy, void *ctx)
+{
+	vq->policy = policy;
+	vq->policy_ctx = ctx;
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
 
 int cvmm_virtq_init(struct cvmm_virtq *vq, uint16_t max_size)
 {
-	uint16_t *popped;
+	struct cvmm_virtq_slot *slots;
 
 	if (!cvmm_is_pow2(max_size) || max_size > CVMM_VIRTQ_SIZE_MAX)
 		return -EINVAL;
-	popped = calloc(max_size, sizeof(*popped) + sizeof(bool));
-	if (!popped)
+	slots = calloc(max_size, sizeof(*slots) + sizeof(uint16_t));
+	if (!slots)
 		return -ENOMEM;
 	*vq = (struct cvmm_virtq){
-		.popped = popped,
+		.slots = slots,
+		.popped = (uint16_t *)(slots + max_size),
 		.max_size = max_size,
 	};
 	return 0;
@@ -110,267 +119,467 @@ void cvmm_virtq_fini(struct cvmm_virtq *vq)
 	if (!vq)
 		return;
 	cvmm_virtq_stop(vq);
-	free(vq->popped);
+	free(vq->slots);
 	*vq = (struct cvmm_virtq){ 0 };
 }
 
-/* Translates one area. @what names it in the message. */
-static int translate(const struct cvmm_mem *mem, cvmm_gpa gpa, size_t len, uint64_t align,
-		     enum cvmm_access access, const char *what, void **ret_host,
-		     struct cvmm_error *err)
-{
+/**
+ * struct area - one of the three parts of a queue
+ */
+struct area {
+	const char *name;
+	cvmm_gpa gpa;
+	size_t len;
+	uint64_t align;
+	enum cvmm_access access;
 	void *host;
+};
 
-	if (gpa.addr % align)
+/*
+ * Looks for an area in the map. Without a host address it is in RAM all the same, but not contiguous, or
+ * behind an IOMMU.
+ */
+static int area_find(struct area *area, const struct cvmm_mem *mem, struct cvmm_error *err)
+{
+	if (area->gpa.addr % area->align)
 		return cvmm_fail(err, -EINVAL, "virtqueue: %s at 0x%llx is not aligned to %llu",
-				 what, (unsigned long long)gpa.addr, (unsigned long long)align);
-	host = cvmm_mem_ptr(mem, gpa, len, access);
-	if (!host)
+				 area->name, (unsigned long long)area->gpa.addr,
+				 (unsigned long long)area->align);
+	area->host = NULL;
+	if (cvmm_mem_has_iommu(mem))
+		return 0;
+	if (cvmm_mem_check(mem, area->gpa, area->len, area->access))
+		return cvmm_fail(err, -EINVAL, "virtqueue: %s of %zu bytes at 0x%llx is not in RAM",
+				 area->name, area->len, (unsigned long long)area->gpa.addr);
+	area->host = cvmm_mem_ptr(mem, area->gpa, area->len, area->access);
+	return 0;
+}
+
+static int areas_find(const struct cvmm_virtq_config *c, const struct cvmm_mem *mem,
+		      struct area areas[3], struct cvmm_error *err)
+{
+	size_t event = PACKED_EVENT_SIZE, event_align = PACKED_EVENT_ALIGN;
+	int ret = 0;
+
+	areas[0] = (struct area){ "descriptor area",
+				  c->desc,
+				  (size_t)c->size * DESC_SIZE,
+				  DESC_ALIGN,
+				  c->packed ? CVMM_ACCESS_READ_WRITE : CVMM_ACCESS_READ,
+				  NULL };
+	areas[1] = (struct area){ "driver area",
+				  c->avail,
+				  c->packed ? event : avail_entry_at(c->size) + EVENT_SIZE,
+				  c->packed ? event_align : AVAIL_ALIGN,
+				  CVMM_ACCESS_READ,
+				  NULL };
+	areas[2] = (struct area){ "device area",
+				  c->used,
+				  c->packed ? event : used_entry_at(c->size) + EVENT_SIZE,
+				  c->packed ? event_align : USED_ALIGN,
+				  CVMM_ACCESS_WRITE,
+				  NULL };
+	for (int i = 0; i < 3 && !ret; i++)
+		ret = area_find(&areas[i], mem, err);
+	return ret;
+}
+
+/* Goes over to a map whose reference the caller gives. */
+static void use_map(struct cvmm_virtq *vq, struct cvmm_mem *mem, const struct area areas[3])
+{
+	bool direct = areas[0].host && areas[1].host && areas[2].host;
+
+	vq->mem = mem;
+	vq->region = NULL;
+	vq->desc_ring = areas[0].host;
+	vq->driver_area = areas[1].host;
+	vq->device_area = areas[2].host;
+	vq->flags = (uint8_t)((vq->flags & ~VIRTQ_DIRECT) | (direct ? VIRTQ_DIRECT : 0));
+	vq->extras = (uint8_t)((vq->extras & ~VIRTQ_EXTRA_DIRTY) |
+			       (cvmm_mem_has_dirty(mem) ? VIRTQ_EXTRA_DIRTY : 0));
+}
+
+static int check_config(const struct cvmm_virtq *vq, const struct cvmm_virtq_config *c,
+			const struct cvmm_virtq_base *base, struct cvmm_error *err)
+{
+	if (vq->started)
+		return cvmm_fail(err, -EINVAL, "virtqueue: started already; stop it first");
+	if (!c->size || c->size > vq->max_size)
+		return cvmm_fail(err, -EINVAL, "virtqueue: size %u is not from 1 to %u", c->size,
+				 vq->max_size);
+	if (!c->packed && !cvmm_is_pow2(c->size))
 		return cvmm_fail(err, -EINVAL,
-				 "virtqueue: %s of %zu bytes at 0x%llx is not in one region of RAM",
-				 what, len, (unsigned long long)gpa.addr);
-	*ret_host = host;
+				 "virtqueue: size %u is not a power of two, which split rings need",
+				 c->size);
+	if (c->packed && (base->next_avail >= c->size || base->next_used >= c->size))
+		return cvmm_fail(err, -EINVAL,
+				 "virtqueue: places %u and %u are not inside a packed ring of %u",
+				 base->next_avail, base->next_used, c->size);
+	return 0;
+}
+
+int cvmm_virtq_start_at(struct cvmm_virtq *vq, struct cvmm_mem *mem,
+			const struct cvmm_virtq_config *config, const struct cvmm_virtq_base *base,
+			struct cvmm_error *err)
+{
+	const struct cvmm_virtq_config c = *config;
+	const struct cvmm_virtq_base at = *base;
+	struct area areas[3];
+	int ret;
+
+	ret = check_config(vq, &c, &at, err);
+	if (!ret)
+		ret = areas_find(&c, mem, areas, err);
+	if (ret)
+		return ret;
+	vq->config = c;
+	vq->size = c.size;
+	vq->next_avail = at.next_avail;
+	vq->avail_seen = at.next_avail;
+	vq->next_used = at.next_used;
+	vq->avail_wrap = at.avail_wrap;
+	vq->used_wrap = at.used_wrap;
+	vq->unsignalled = UNSIGNALLED_MAX;
+	vq->flags = (uint8_t)((c.packed ? VIRTQ_PACKED : 0) | (c.event_idx ? VIRTQ_EVENT_IDX : 0) |
+			      (c.indirect ? VIRTQ_INDIRECT : 0));
+	vq->extras = c.in_order ? VIRTQ_EXTRA_IN_ORDER : 0;
+	use_map(vq, cvmm_mem_ref(mem), areas);
+	memset(vq->slots, 0, c.size * sizeof(*vq->slots));
+	vq->started = true;
+	vq->usable = true;
 	return 0;
 }
 
 int cvmm_virtq_start(struct cvmm_virtq *vq, struct cvmm_mem *mem,
 		     const struct cvmm_virtq_config *config, struct cvmm_error *err)
 {
-	struct cvmm_virtq_config c = *config;
-	void *desc, *avail, *used;
-	int ret;
+	const struct cvmm_virtq_base base = CVMM_VIRTQ_BASE_START;
+	int ret = cvmm_virtq_start_at(vq, mem, config, &base, err);
 
-	if (vq->started)
-		return cvmm_fail(err, -EINVAL, "virtqueue: started already; stop it first");
-	if (!cvmm_is_pow2(c.size) || c.size > vq->max_size)
-		return cvmm_fail(err, -EINVAL,
-				 "virtqueue: size %u is not a power of two from 1 to %u", c.size,
-				 vq->max_size);
-	ret = translate(mem, c.desc, (size_t)c.size * DESC_SIZE, DESC_ALIGN, CVMM_ACCESS_READ,
-			"descriptor table", &desc, err);
 	if (!ret)
-		ret = translate(mem, c.avail, avail_entry_at(c.size) + EVENT_SIZE, AVAIL_ALIGN,
-				CVMM_ACCESS_READ, "available ring", &avail, err);
-	if (!ret)
-		ret = translate(mem, c.used, used_entry_at(c.size) + EVENT_SIZE, USED_ALIGN,
-				CVMM_ACCESS_WRITE, "used ring", &used, err);
-	if (ret)
-		return ret;
-
-	*vq = (struct cvmm_virtq){
-		.desc_ring = desc,
-		.avail_ring = avail,
-		.used_ring = used,
-		.mem = cvmm_mem_ref(mem),
-		.popped = vq->popped,
-		.size = c.size,
-		.event_idx = c.event_idx,
-		.indirect = c.indirect,
-		.started = true,
-		.max_size = vq->max_size,
-		.config = c,
-	};
-	memset(in_flight_map(vq), 0, c.size * sizeof(bool));
-	return 0;
+		vq->unsignalled = 0;
+	return ret;
 }
 
 void cvmm_virtq_stop(struct cvmm_virtq *vq)
 {
+	struct cvmm_virtq before = *vq;
+
 	cvmm_mem_unref(vq->mem);
+	for (size_t i = 0; i < CVMM_VIRTQ_MAPS_MAX; i++)
+		cvmm_mem_unref(vq->old_maps[i].mem);
 	*vq = (struct cvmm_virtq){
-		.popped = vq->popped,
-		.max_size = vq->max_size,
+		.slots = before.slots,
+		.popped = before.popped,
+		.max_size = before.max_size,
+		.policy = before.policy,
+		.policy_ctx = before.policy_ctx,
 	};
+	memcpy(vq->violations, before.violations, sizeof(vq->violations));
 }
 
-/* Return: 0; -EINVAL if not started; -EPROTO if broken. */
-static inline int check_usable(const struct cvmm_virtq *vq)
+struct cvmm_virtq_base cvmm_virtq_base(const struct cvmm_virtq *vq)
 {
-	if (CVMM_UNLIKELY(!vq->started))
-		return -EINVAL;
-	if (CVMM_UNLIKELY(vq->violation))
-		return -EPROTO;
+	return (struct cvmm_virtq_base){ vq->next_avail, vq->next_used, vq->avail_wrap,
+					 vq->used_wrap };
+}
+
+/* ---- another map ---------------------------------------------------------------------------- */
+
+/* Lets an old map go with the last of its chains. */
+static void old_map_done(struct cvmm_virtq *vq, uint8_t map)
+{
+	if (map == vq->map || --vq->old_maps[map].in_flight)
+		return;
+	vq->old_maps[map].mem = cvmm_mem_unref(vq->old_maps[map].mem);
+}
+
+static uint32_t chains_of_this_map(const struct cvmm_virtq *vq)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < vq->size; i++)
+		count += vq->slots[i].descs && vq->slots[i].map == vq->map;
+	return count;
+}
+
+int cvmm_virtq_set_mem(struct cvmm_virtq *vq, struct cvmm_mem *mem, struct cvmm_error *err)
+{
+	struct cvmm_mem *old = vq->mem;
+	uint32_t in_flight;
+	struct area areas[3];
+	uint8_t next;
+	int ret;
+
+	if (!vq->started)
+		return cvmm_fail(err, -EINVAL, "virtqueue: is not started");
+	if (mem == old)
+		return 0;
+	ret = areas_find(&vq->config, mem, areas, err);
+	if (ret)
+		return ret;
+	in_flight = chains_of_this_map(vq);
+	for (next = 0; next < CVMM_VIRTQ_MAPS_MAX; next++)
+		if (!vq->old_maps[next].mem && (next != vq->map || !in_flight))
+			break;
+	if (next == CVMM_VIRTQ_MAPS_MAX)
+		return cvmm_fail(err, -EBUSY, "virtqueue: chains of %d memory maps are in flight",
+				 CVMM_VIRTQ_MAPS_MAX);
+	if (in_flight) {
+		vq->old_maps[vq->map].mem = old;
+		vq->old_maps[vq->map].in_flight = in_flight;
+		vq->extras |= VIRTQ_EXTRA_OLD_MAPS;
+		old = NULL;
+	}
+	vq->map = next;
+	use_map(vq, cvmm_mem_ref(mem), areas);
+	cvmm_mem_unref(old);
 	return 0;
 }
 
-/* ---- heads in flight ----------------------------------------------------------------------- */
+/* ---- taking chains -------------------------------------------------------------------------- */
 
-/* Takes a head that the device gives back. Return: whether it was in flight. */
-static inline bool in_flight_take(struct cvmm_virtq *vq, uint16_t head)
+static inline int pop_either(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max,
+			     bool is_first, struct cvmm_virtq_chain *ret_chain)
 {
-	if (CVMM_UNLIKELY(head >= vq->size || !in_flight_map(vq)[head]))
-		return false;
-	in_flight_map(vq)[head] = false;
-	return true;
-}
-
-static inline uint32_t ring_slot(const struct cvmm_virtq *vq, uint16_t index)
-{
-	return index & (vq->size - 1U);
-}
-
-/* ---- taking chains ------------------------------------------------------------------------- */
-
-/* Looks for new entries. Return: 1 if there are any, 0, or -EPROTO. */
-static inline int refresh_avail(struct cvmm_virtq *vq)
-{
-	uint16_t idx = ring_load(vq->avail_ring, AVAIL_IDX, __ATOMIC_ACQUIRE);
-
-	if (idx == vq->next_avail)
-		return 0;
-	if (CVMM_UNLIKELY((uint16_t)(idx - vq->next_avail) > vq->size))
-		return cvmm_virtq_break(vq, CVMM_VIRTQ_BAD_AVAIL_INDEX);
-	vq->avail_seen = idx;
-	return 1;
+	if (CVMM_UNLIKELY(!vq->usable))
+		return cvmm_virtq_refusal(vq);
+	if (vq->flags & VIRTQ_PACKED)
+		return cvmm_virtq_packed_pop(vq, iov, iov_max, is_first, ret_chain);
+	return cvmm_virtq_split_pop(vq, iov, iov_max, is_first, ret_chain);
 }
 
 int cvmm_virtq_pop(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max,
 		   struct cvmm_virtq_chain *ret_chain)
 {
-	uint32_t slot;
-	uint16_t head;
-	int ret;
+	return pop_either(vq, iov, iov_max, true, ret_chain);
+}
 
-	ret = check_usable(vq);
-	if (CVMM_UNLIKELY(ret))
-		return ret;
-	if (vq->next_avail == vq->avail_seen) {
-		ret = refresh_avail(vq);
+int cvmm_virtq_pop_batch(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max,
+			 struct cvmm_virtq_chain *chains, size_t chain_max)
+{
+	size_t count = 0, pieces = 0;
+	int ret = 1;
+
+	while (count < chain_max && count < INT32_MAX) {
+		ret = pop_either(vq, iov + pieces, iov_max - pieces, !count, &chains[count]);
 		if (ret <= 0)
-			return ret;
+			break;
+		pieces += (size_t)chains[count].readable_count + chains[count].writable_count;
+		count++;
 	}
-	slot = ring_slot(vq, vq->next_avail);
-	head = ring_load(vq->avail_ring, avail_entry_at(slot), __ATOMIC_RELAXED);
-	if (CVMM_UNLIKELY(head >= vq->size))
-		return cvmm_virtq_break(vq, CVMM_VIRTQ_BAD_HEAD);
-	if (CVMM_UNLIKELY(in_flight_map(vq)[head]))
-		return cvmm_virtq_break(vq, CVMM_VIRTQ_HEAD_IN_FLIGHT);
-	ret = cvmm_virtq_chain_gather(vq, head, iov, iov_max, ret_chain);
-	if (CVMM_UNLIKELY(ret))
-		return ret;
-	in_flight_map(vq)[head] = true;
-	vq->popped[slot] = head;
-	vq->next_avail++;
-	return 1;
+	return count ? (int)count : ret > 0 ? 0 : ret;
+}
+
+/* Whether the device has this head. */
+static inline bool is_in_flight(const struct cvmm_virtq *vq, uint16_t head)
+{
+	return CVMM_LIKELY(head < vq->size && vq->slots[head].descs && !vq->slots[head].done);
+}
+
+/* The end of a chain's flight. */
+static inline void forget(struct cvmm_virtq *vq, uint16_t head)
+{
+	struct cvmm_virtq_slot *slot = &vq->slots[head];
+
+	vq->descs_in_use -= slot->descs;
+	slot->descs = 0;
+	slot->done = false;
+	vq->in_flight--;
+	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_OLD_MAPS))
+		old_map_done(vq, slot->map);
 }
 
 int cvmm_virtq_rewind(struct cvmm_virtq *vq, uint16_t head)
 {
-	uint16_t index = (uint16_t)(vq->next_avail - 1);
-	int ret = check_usable(vq);
+	uint16_t descs;
 
-	if (ret)
-		return ret;
+	if (CVMM_UNLIKELY(!vq->usable))
+		return cvmm_virtq_refusal(vq);
 	/* A stale entry of the ring cannot match: its head would have to be in flight. */
-	if (vq->popped[ring_slot(vq, index)] != head || !in_flight_take(vq, head))
+	if (!vq->in_flight || vq->popped[popped_slot(vq, vq->pops - 1U)] != head ||
+	    !is_in_flight(vq, head))
 		return -EINVAL;
-	vq->next_avail = index;
+	descs = vq->slots[head].descs;
+	forget(vq, head);
+	vq->pops--;
+	if (!(vq->flags & VIRTQ_PACKED)) {
+		vq->next_avail--;
+		return 0;
+	}
+	if (descs > vq->next_avail) {
+		vq->next_avail = (uint16_t)(vq->next_avail + vq->size);
+		vq->avail_wrap = !vq->avail_wrap;
+	}
+	vq->next_avail = (uint16_t)(vq->next_avail - descs);
 	return 0;
 }
 
-/* ---- giving chains back -------------------------------------------------------------------- */
+/* ---- giving chains back --------------------------------------------------------------------- */
 
-/* Writes one element; the driver does not look at it before publish_used(). */
-static inline void put_used(struct cvmm_virtq *vq, uint16_t index, uint16_t head,
-			    uint32_t len_bytes)
+/* Writes and publishes elements of chains in flight, and forgets these. */
+static inline int publish(struct cvmm_virtq *vq, const struct cvmm_virtq_used *used, size_t count)
 {
-	uint8_t *element = vq->used_ring + used_entry_at(ring_slot(vq, index));
+	uint32_t places = (uint32_t)count;
+	int ret;
 
-	cvmm_put_le32(element, head);
-	cvmm_put_le32(element + sizeof(uint32_t), len_bytes);
-}
-
-/* @count is at most the queue size. */
-static inline void publish_used(struct cvmm_virtq *vq, uint32_t count)
-{
-	vq->next_used = (uint16_t)(vq->next_used + count);
-	vq->unsignalled += count;
+	if (vq->flags & VIRTQ_PACKED) {
+		ret = cvmm_virtq_packed_publish(vq, used, count);
+		places = 0;
+		for (size_t i = 0; i < count; i++)
+			places += vq->slots[used[i].head].descs;
+	} else {
+		ret = cvmm_virtq_split_publish(vq, used, count);
+	}
+	if (CVMM_UNLIKELY(ret))
+		return ret;
+	for (size_t i = 0; i < count; i++)
+		forget(vq, used[i].head);
+	vq->unsignalled += places;
 	if (CVMM_UNLIKELY(vq->unsignalled > UNSIGNALLED_MAX))
 		vq->unsignalled = UNSIGNALLED_MAX;
-	ring_store(vq->used_ring, USED_IDX, vq->next_used, __ATOMIC_RELEASE);
+	return 0;
+}
+
+/* Publishes what is done up to the first chain that is not. What cannot be now is tried again later. */
+static int publish_in_order(struct cvmm_virtq *vq)
+{
+	struct cvmm_virtq_used used[IN_ORDER_BATCH];
+	int ret = 0;
+
+	while (!ret) {
+		uint32_t oldest = (uint32_t)vq->pops - vq->in_flight, count = 0;
+
+		while (count < IN_ORDER_BATCH && count < vq->in_flight) {
+			uint16_t head = vq->popped[popped_slot(vq, oldest + count)];
+
+			if (!vq->slots[head].done)
+				break;
+			used[count++] = (struct cvmm_virtq_used){ head, vq->slots[head].bytes };
+		}
+		if (!count)
+			break;
+		ret = publish(vq, used, count);
+	}
+	return ret == -EAGAIN ? 0 : ret;
+}
+
+static void set_done(struct cvmm_virtq *vq, const struct cvmm_virtq_used *used)
+{
+	vq->slots[used->head].done = true;
+	vq->slots[used->head].bytes = used->len_bytes;
+}
+
+static inline bool may_push(const struct cvmm_virtq *vq, const struct cvmm_virtq_used *used)
+{
+	return is_in_flight(vq, used->head) && used->len_bytes <= vq->slots[used->head].bytes;
 }
 
 int cvmm_virtq_push(struct cvmm_virtq *vq, uint16_t head, uint32_t len_bytes)
 {
-	int ret = check_usable(vq);
+	const struct cvmm_virtq_used used = { head, len_bytes };
 
-	if (CVMM_UNLIKELY(ret))
-		return ret;
-	if (CVMM_UNLIKELY(!in_flight_take(vq, head)))
+	if (CVMM_UNLIKELY(!vq->usable))
+		return cvmm_virtq_refusal(vq);
+	if (CVMM_UNLIKELY(!may_push(vq, &used)))
 		return -EINVAL;
-	put_used(vq, vq->next_used, head, len_bytes);
-	publish_used(vq, 1);
-	return 0;
+	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_IN_ORDER)) {
+		set_done(vq, &used);
+		return publish_in_order(vq);
+	}
+	return publish(vq, &used, 1);
+}
+
+int cvmm_virtq_push_chain(struct cvmm_virtq *vq, const struct cvmm_virtq_chain *chain,
+			  uint32_t len_bytes)
+{
+	struct cvmm_mem *mem = vq->mem;
+
+	if (CVMM_UNLIKELY((vq->extras & (VIRTQ_EXTRA_DIRTY | VIRTQ_EXTRA_OLD_MAPS)) &&
+			  is_in_flight(vq, chain->head))) {
+		uint8_t map = vq->slots[chain->head].map;
+
+		if (map != vq->map)
+			mem = vq->old_maps[map].mem;
+		cvmm_mem_mark_written(mem, chain->writable, chain->writable_count,
+				      chain->writable_bytes);
+	}
+	return cvmm_virtq_push(vq, chain->head, len_bytes);
 }
 
 int cvmm_virtq_push_batch(struct cvmm_virtq *vq, const struct cvmm_virtq_used *used, size_t count)
 {
-	int ret = check_usable(vq);
 	size_t i;
+	int ret;
 
-	if (ret)
-		return ret;
+	if (!vq->usable)
+		return cvmm_virtq_refusal(vq);
 	/* A head that occurs twice is refused like any other that is not in flight. */
-	for (i = 0; i < count && in_flight_take(vq, used[i].head); i++)
-		;
-	if (i < count) {
-		while (i)
-			in_flight_map(vq)[used[--i].head] = true;
-		return -EINVAL;
+	for (i = 0; i < count && may_push(vq, &used[i]); i++)
+		vq->slots[used[i].head].done = true;
+	if (i == count && (vq->extras & VIRTQ_EXTRA_IN_ORDER)) {
+		for (i = 0; i < count; i++)
+			set_done(vq, &used[i]);
+		return publish_in_order(vq);
 	}
-	for (i = 0; i < count; i++)
-		put_used(vq, (uint16_t)(vq->next_used + i), used[i].head, used[i].len_bytes);
-	if (count)
-		publish_used(vq, (uint32_t)count);
-	return 0;
+	ret = i < count ? -EINVAL : 0;
+	while (i)
+		vq->slots[used[--i].head].done = false;
+	return ret || !count ? ret : publish(vq, used, count);
 }
 
-/* ---- notifications ------------------------------------------------------------------------- */
-
-/*
- * Whether the index that the driver waits for, @event, is among the last @count that were published
- * before @next: the rule of 2.7.7.2 for all of them at once.
- */
-static inline bool event_passed(uint16_t event, uint16_t next, uint32_t count)
+int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs)
 {
-	return (uint16_t)(next - event - 1) < count;
+	int ret;
+
+	note_pop(vq, head, descs, 0);
+	ret = cvmm_virtq_push(vq, head, 0);
+	if (ret) {
+		forget(vq, head);
+		vq->pops--;
+	}
+	return ret;
 }
+
+/* ---- notifications -------------------------------------------------------------------------- */
 
 bool cvmm_virtq_should_notify(struct cvmm_virtq *vq)
 {
-	uint32_t count = vq->unsignalled;
-	uint16_t event;
+	uint32_t count;
 
-	if (check_usable(vq) || !count)
+	if (!vq->usable)
+		return false;
+	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_IN_ORDER))
+		(void)publish_in_order(vq);
+	count = vq->unsignalled;
+	if (!count)
 		return false;
 	vq->unsignalled = 0;
 	full_fence();
-	if (vq->event_idx) {
-		event = ring_load(vq->avail_ring, avail_entry_at(vq->size), __ATOMIC_RELAXED);
-		return event_passed(event, vq->next_used, count);
-	}
-	return !(ring_load(vq->avail_ring, AVAIL_FLAGS, __ATOMIC_RELAXED) &
-		 CVMM_VIRTQ_AVAIL_F_NO_INTERRUPT);
+	return vq->flags & VIRTQ_PACKED ? cvmm_virtq_packed_wants_notify(vq, count)
+					: cvmm_virtq_split_wants_notify(vq, count);
+}
+
+static void ask_kicks(struct cvmm_virtq *vq, bool on)
+{
+	if (vq->flags & VIRTQ_PACKED)
+		cvmm_virtq_packed_ask_kicks(vq, on);
+	else
+		cvmm_virtq_split_ask_kicks(vq, on);
 }
 
 void cvmm_virtq_disable_notifications(struct cvmm_virtq *vq)
 {
-	/* With EVENT_IDX the event index stays behind, which says the same; the flags must be 0. */
-	if (check_usable(vq) || vq->event_idx)
-		return;
-	ring_store(vq->used_ring, USED_FLAGS, CVMM_VIRTQ_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
+	if (vq->usable)
+		ask_kicks(vq, false);
 }
 
 bool cvmm_virtq_enable_notifications(struct cvmm_virtq *vq)
 {
-	if (check_usable(vq))
+	if (!vq->usable)
 		return false;
-	if (vq->event_idx)
-		ring_store(vq->used_ring, used_entry_at(vq->size), vq->next_avail,
-			   __ATOMIC_RELAXED);
-	else
-		ring_store(vq->used_ring, USED_FLAGS, 0, __ATOMIC_RELAXED);
+	ask_kicks(vq, true);
 	full_fence();
-	/* Nothing is taken from what this index covers: pop loads it again, with acquire. */
-	return ring_load(vq->avail_ring, AVAIL_IDX, __ATOMIC_RELAXED) != vq->next_avail;
+	return vq->flags & VIRTQ_PACKED ? cvmm_virtq_packed_has_more(vq)
+					: cvmm_virtq_split_has_more(vq);
 }

@@ -24,6 +24,50 @@
 #define AVAIL_ALIGN 2U
 #define USED_ALIGN 4U
 
+/* Of a packed descriptor (VIRTIO 1.3, 2.8.13): where its second half is, and its flags. */
+#define PACKED_REST 8U
+#define PACKED_FLAGS 14U
+
+/* Event suppression structures of packed rings (VIRTIO 1.3, 2.8.14): offset and wrap, then flags. */
+#define PACKED_EVENT_SIZE 4U
+#define PACKED_EVENT_ALIGN 4U
+#define PACKED_EVENT_FLAGS_SHIFT 16U
+#define PACKED_EVENT_FLAGS_MASK 3U
+
+/* More pushes without a decision to notify than any ring has room for: then one is due anyway. */
+#define UNSIGNALLED_MAX (UINT32_C(1) << 16)
+
+/* Flags of struct cvmm_virtq. */
+enum {
+	VIRTQ_PACKED = 1 << 0,
+	VIRTQ_EVENT_IDX = 1 << 1,
+	VIRTQ_INDIRECT = 1 << 2,
+	VIRTQ_DIRECT = 1 << 3, /* the areas are reached through their host addresses */
+};
+
+/* What most queues have not, so that one test is enough for all of it. */
+enum {
+	VIRTQ_EXTRA_IN_ORDER = 1 << 0,
+	VIRTQ_EXTRA_DIRTY = 1 << 1,
+	VIRTQ_EXTRA_INFLIGHT = 1 << 2,
+	VIRTQ_EXTRA_TRACE = 1 << 3,
+	VIRTQ_EXTRA_OLD_MAPS = 1 << 4, /* chains of another map may be in flight */
+};
+
+/**
+ * struct cvmm_virtq_slot - a head or buffer id
+ * @bytes: that are writable; once @done, that were written
+ * @descs: descriptors in the ring; 0 if it is not in flight
+ * @map: which map it was popped from
+ * @done: given back, but others must come before it (VIRTIO_F_IN_ORDER)
+ */
+struct cvmm_virtq_slot {
+	uint32_t bytes;
+	uint16_t descs;
+	uint8_t map;
+	bool done;
+};
+
 static inline size_t avail_entry_at(uint32_t i)
 {
 	return AVAIL_RING + (size_t)i * AVAIL_ENTRY_SIZE;
@@ -47,14 +91,52 @@ static inline __attribute__((always_inline)) void ring_store(uint8_t *ring, size
 	__atomic_store_n((uint16_t *)(void *)(ring + at), htole16(v), order);
 }
 
-/* Marks the queue broken. Return: -EPROTO. */
+static inline uint32_t popped_slot(const struct cvmm_virtq *vq, uint32_t pop)
+{
+	return pop & (vq->max_size - 1U);
+}
+
+/* Counts the violation and marks the queue broken. Return: -EPROTO. */
 int cvmm_virtq_break(struct cvmm_virtq *vq, enum cvmm_virtq_violation violation);
 
+/* What an access to an area failed with, as a call's result: it breaks the queue unless it can be retried. */
+int cvmm_virtq_area_failed(struct cvmm_virtq *vq, int code);
+
+/* Whether the chain may be failed instead; counts the violation if so. */
+bool cvmm_virtq_may_fail(struct cvmm_virtq *vq, enum cvmm_virtq_violation violation);
+
+/* -EINVAL or -EPROTO, for a queue that is not usable. */
+int cvmm_virtq_refusal(const struct cvmm_virtq *vq);
+
 /*
- * Gathers the chain that starts at @head, which is inside the table. Return: 0, or -EPROTO with the
- * queue marked broken and *ret_chain untouched.
+ * One chain, of either format. @is_first: too few iovecs for this chain are the driver's fault, and not
+ * those of the chains before it in a batch. Return: 1; 0; -EPROTO and the queue is broken; -ENOBUFS
+ * only if not @is_first; or another errno and nothing has changed.
  */
-int cvmm_virtq_chain_gather(struct cvmm_virtq *vq, uint16_t head, struct iovec *iov, size_t iov_max,
-			    struct cvmm_virtq_chain *ret_chain);
+int cvmm_virtq_split_pop(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max, bool is_first,
+			 struct cvmm_virtq_chain *ret_chain);
+int cvmm_virtq_packed_pop(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max, bool is_first,
+			  struct cvmm_virtq_chain *ret_chain);
+
+/*
+ * Writes @count used elements, which were checked, and publishes them at once. Return: 0; or an errno,
+ * and the driver has seen nothing of them.
+ */
+int cvmm_virtq_split_publish(struct cvmm_virtq *vq, const struct cvmm_virtq_used *used,
+			     size_t count);
+int cvmm_virtq_packed_publish(struct cvmm_virtq *vq, const struct cvmm_virtq_used *used,
+			      size_t count);
+
+/* Gives back a chain that was never handed out, with no bytes. Return: as cvmm_virtq_push(). */
+int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs);
+
+/* The decision, after the fence, on @count elements since the last. */
+bool cvmm_virtq_split_wants_notify(struct cvmm_virtq *vq, uint32_t count);
+bool cvmm_virtq_packed_wants_notify(struct cvmm_virtq *vq, uint32_t count);
+
+void cvmm_virtq_split_ask_kicks(struct cvmm_virtq *vq, bool on);
+void cvmm_virtq_packed_ask_kicks(struct cvmm_virtq *vq, bool on);
+bool cvmm_virtq_split_has_more(struct cvmm_virtq *vq);
+bool cvmm_virtq_packed_has_more(struct cvmm_virtq *vq);
 
 #endif /* CVMM_VIRTQ_INTERNAL_H */
