@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /*
- * Readers and writers over pieces as the input cuts them, each of which is a heap block of its own so
- * that a sanitizer sees what goes beyond it. What is read must be what a flat array says.
+ * Readers and writers over pieces as the input cuts them, each of which is a heap block of its own
+ * so that a sanitizer sees what goes beyond it. What is read must be what a flat array says.
  *
  *   byte 0      number of pieces
  *   lengths     1 byte each
@@ -177,7 +177,7 @@ static void step_reader(struct world *world, unsigned int op, size_t len)
 static void step_writer(struct world *world, unsigned int op, size_t len)
 {
 	struct side *w = &world->w;
-	size_t most = len < w->end - w->at ? len : w->end - w->at;
+	size_t most = len < w->end - w->at ? len : w->end - w->at, has;
 	uint8_t *out = world->out + w->at;
 	struct side rest;
 	int ret;
@@ -220,12 +220,13 @@ static void step_writer(struct world *world, unsigned int op, size_t len)
 			memcpy(out, world->in, len);
 		break;
 	default:
-		/* A file that may be one byte too short. */
-		CVMM_BUG_ON(ftruncate(file, 0) || cvmm_pwrite_full(file, world->in, most / 2, 3));
+		/* A file that is as long as it should be, or half. */
+		has = len & 1 ? most : most / 2;
+		CVMM_BUG_ON(ftruncate(file, 0) || cvmm_pwrite_full(file, world->in, has, 3));
 		ret = cvmm_virtq_writer_from_fd_at(&w->writer, file, 3, most);
-		CVMM_BUG_ON(ret != (most ? -ENODATA : 0));
-		exact(w, most / 2, 0, 0);
-		memcpy(out, world->in, most / 2);
+		CVMM_BUG_ON(ret != (has < most ? -ENODATA : 0));
+		exact(w, has, 0, 0);
+		memcpy(out, world->in, has);
 		break;
 	}
 }
