@@ -193,7 +193,7 @@ CVMM_API bool cvmm_virtq_driver_should_kick(struct cvmm_virtq_driver *drv);
  *
  * Return: 1; 0 if there is none; -EPROTO if the device broke the rules (see
  * cvmm_virtq_driver_violation(); the ring is broken from now on). Spec: VIRTIO 1.3, 2.7.8, 2.7.9,
- * 2.7.14, 2.8.5, 2.8.7, 2.8.22.
+ * 2.7.14, 2.8.4, 2.8.8, 2.8.22.
  */
 CVMM_API int cvmm_virtq_driver_take(struct cvmm_virtq_driver *drv, void **ret_token,
 				    uint32_t *ret_len);

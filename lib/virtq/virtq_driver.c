@@ -10,7 +10,7 @@
  * added is in flight if its number is below the count of those published.
  *
  * With VIRTIO_F_IN_ORDER the device may write one used element for several buffers, with the id of
- * the last (2.7.9, 2.8.7). They are in the order of their numbers, so the number of that id, less that
+ * the last (2.7.9, 2.8.8). They are in the order of their numbers, so the number of that id, less that
  * of the oldest buffer, is how many it skipped. A device that writes an element for each buffer skips
  * none: the same rule serves both.
  */
@@ -284,7 +284,7 @@ static struct cvmm_virtq_segment put_table(struct cvmm_virtq_driver *drv, uint16
 			.len = cvmm_le32_from(list->segments[i].len_bytes),
 		};
 
-		/* Packed tables are arrays: no id, and no flag but WRITE (2.8.8). */
+		/* Packed tables are arrays: no id, and no flag but WRITE (2.8.7). */
 		if (drv->config.packed) {
 			desc.next = cvmm_le16_from(flags & CVMM_VIRTQ_DESC_F_WRITE);
 		} else {
@@ -455,7 +455,7 @@ int cvmm_virtq_driver_take(struct cvmm_virtq_driver *drv, void **ret_token, uint
 	}
 	id = drv->order[drv->taken % drv->size];
 	drv->batch_left--;
-	/* What was skipped counts as used completely (2.7.9, 2.8.7). */
+	/* What was skipped counts as used completely (2.7.9, 2.8.8). */
 	*ret_len = drv->batch_left ? drv->entries[id].writable_bytes : drv->batch_len;
 	*ret_token = release(drv, id);
 	return 1;

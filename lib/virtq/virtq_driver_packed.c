@@ -124,7 +124,7 @@ int cvmm_virtq_driver_packed_look(struct cvmm_virtq_driver *drv, struct driver_u
 	if (!is_used(drv, flags))
 		return 0;
 	ret_used->id = ring_load(desc, DRIVER_PACKED_ID, __ATOMIC_RELAXED);
-	/* Without the flag nothing was written, and the length is reserved (2.8.5). */
+	/* Without the flag nothing was written, and the length is reserved (2.8.4). */
 	ret_used->len_bytes =
 		flags & CVMM_VIRTQ_DESC_F_WRITE ? driver_load_u32(desc, DRIVER_PACKED_LEN) : 0;
 	return 1;
