@@ -777,6 +777,9 @@ static void a_whole_turn_of_the_index_without_a_decision_is_a_kick(void **state)
 		else
 			ring_store(f->device_area, used_entry_at(8), 12345, __ATOMIC_RELAXED);
 		assert_true(cvmm_virtq_driver_should_kick(&f->drv));
+		f->drv.unsignalled = UINT32_MAX; /* must not wrap */
+		publish_some(f, 1);
+		assert_true(cvmm_virtq_driver_should_kick(&f->drv));
 	}
 }
 
@@ -842,6 +845,20 @@ static void split_devices_understand_the_wish_for_interrupts(void **state)
 			assert_true(cvmm_virtq_should_notify(&f->device.vq));
 			expect_taken(f, ++token, 0);
 		}
+	}
+}
+
+static void a_wish_for_interrupts_can_be_taken_back(void **state)
+{
+	struct fixture *f = *state;
+
+	for (unsigned int features = 0; features <= EVENT_IDX; features += EVENT_IDX) {
+		start(f, 8, features);
+		publish_some(f, 1);
+		assert_false(cvmm_virtq_driver_enable_interrupts(&f->drv));
+		cvmm_virtq_driver_disable_interrupts(&f->drv);
+		one_is_used(f);
+		assert_false(cvmm_virtq_should_notify(&f->device.vq));
 	}
 }
 
@@ -1375,6 +1392,7 @@ int main(void)
 		TEST(a_whole_turn_of_the_index_without_a_decision_is_a_kick),
 		TEST(notification_data_says_where_the_next_buffer_will_be),
 		TEST(split_devices_understand_the_wish_for_interrupts),
+		TEST(a_wish_for_interrupts_can_be_taken_back),
 		TEST(interrupts_are_enabled_at_first),
 		TEST(split_flags_stay_0_with_event_idx),
 		TEST(packed_event_structures_say_which_descriptor_interrupts),

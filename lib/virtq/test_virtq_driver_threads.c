@@ -44,7 +44,8 @@ struct ping {
 
 static void signal_fd(int fd)
 {
-	CVMM_BUG_ON(write(fd, "", 1) != 1);
+	/* A full pipe has wake-ups enough. */
+	CVMM_BUG_ON(write(fd, "", 1) != 1 && errno != EAGAIN);
 }
 
 static void wait_fd(int fd)
@@ -324,6 +325,8 @@ static void ping_start(struct ping *p)
 	assert_int_equal(cvmm_virtq_driver_init(&p->drv, p->device.mem, config, NULL), 0);
 	assert_int_equal(pipe(p->kick), 0);
 	assert_int_equal(pipe(p->call), 0);
+	assert_int_equal(cvmm_set_nonblock(p->kick[1], true), 0);
+	assert_int_equal(cvmm_set_nonblock(p->call[1], true), 0);
 }
 
 static void play(struct cvmm_virtq_driver_config config)
