@@ -171,6 +171,18 @@ struct cvmm_virtio_device_ops {
 #define CVMM_VIRTIO_MMIO_LEN_BYTES 0x1000
 #define CVMM_VIRTIO_MMIO_QUEUE_NOTIFY 0x050 /* register for ioeventfd: 32 bits, datamatch = queue */
 
+/*
+ * Features of rings and of the transport that a transport may offer for any device. The first two are
+ * offered unless they are withheld, the others only where they are asked for.
+ */
+#define CVMM_VIRTIO_RING_FEATURES_DEFAULT                   \
+	(CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_INDIRECT_DESC) | \
+	 CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_EVENT_IDX))
+#define CVMM_VIRTIO_RING_FEATURES_ALL                                                         \
+	(CVMM_VIRTIO_RING_FEATURES_DEFAULT | CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_RING_PACKED) | \
+	 CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_IN_ORDER) |                                        \
+	 CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_NOTIFICATION_DATA))
+
 /**
  * struct cvmm_virtio_mmio_config - what a virtio-mmio transport needs
  * @ops: the device core
@@ -179,6 +191,9 @@ struct cvmm_virtio_device_ops {
  * @loop: owner of the device; must outlive the transport
  * @interrupt: raise the transport's interrupt (edge); called on any thread, must not block
  * @interrupt_ctx: passed to @interrupt
+ * @offer: of CVMM_VIRTIO_RING_FEATURES_ALL, what to offer besides the default. With NOTIFICATION_DATA
+ *         kicks are values that ioeventfds do not match: they come through cvmm_virtio_mmio_write().
+ * @withhold: of CVMM_VIRTIO_RING_FEATURES_DEFAULT, what not to offer
  */
 struct cvmm_virtio_mmio_config {
 	const struct cvmm_virtio_device_ops *ops;
@@ -188,6 +203,8 @@ struct cvmm_virtio_mmio_config {
 	void (*interrupt)(void *ctx);
 	void *interrupt_ctx;
 	const struct cvmm_log *log;
+	uint64_t offer;
+	uint64_t withhold;
 };
 
 struct cvmm_virtio_mmio;

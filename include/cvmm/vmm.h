@@ -43,6 +43,8 @@ enum cvmm_machine_stop {
  *                 which waits for it
  * @ctx: passed to both
  * @log: where messages go, or NULL
+ * @virtio_offer: ring features to offer besides the default, see struct cvmm_virtio_mmio_config
+ * @virtio_withhold: ring features not to offer
  */
 struct cvmm_machine_config {
 	uint64_t memory_bytes;
@@ -52,6 +54,8 @@ struct cvmm_machine_config {
 	void (*serial_output)(void *ctx, const void *bytes, size_t len);
 	void *ctx;
 	const struct cvmm_log *log;
+	uint64_t virtio_offer;
+	uint64_t virtio_withhold;
 };
 
 /**

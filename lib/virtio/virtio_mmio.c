@@ -22,11 +22,6 @@
 #define RESERVED_FEATURES \
 	((UINT64_C(1) << RESERVED_FEATURES_END) - (UINT64_C(1) << RESERVED_FEATURES_FIRST))
 
-#define TRANSPORT_FEATURES                                  \
-	(CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_INDIRECT_DESC) | \
-	 CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_EVENT_IDX) |     \
-	 CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_VERSION_1))
-
 #define LOW_HALF UINT64_C(0xffffffff)
 
 static CVMM_PRINTF(2, 3) void complain(struct cvmm_virtio_mmio *mmio, const char *fmt, ...)
@@ -83,6 +78,11 @@ static int check_config(const struct cvmm_virtio_mmio_config *config, struct cvm
 	if (config->ops->features(config->dev) & RESERVED_FEATURES)
 		return cvmm_fail(err, -EINVAL, "virtio-%s offers feature bits of the transport",
 				 config->ops->name);
+	if ((config->offer | config->withhold) & ~CVMM_VIRTIO_RING_FEATURES_ALL)
+		return cvmm_fail(err, -EINVAL, "virtio-%s: feature bits %#llx are not of rings",
+				 config->ops->name,
+				 (unsigned long long)((config->offer | config->withhold) &
+						      ~CVMM_VIRTIO_RING_FEATURES_ALL));
 	return 0;
 }
 
@@ -99,7 +99,9 @@ int cvmm_virtio_mmio_create(const struct cvmm_virtio_mmio_config *config,
 		return cvmm_fail(err, -ENOMEM, "out of memory");
 	mmio->config = *config;
 	mmio->space = config->ops->config_space(config->dev);
-	mmio->offered = config->ops->features(config->dev) | TRANSPORT_FEATURES;
+	mmio->offered = config->ops->features(config->dev) |
+			CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_VERSION_1) |
+			((CVMM_VIRTIO_RING_FEATURES_DEFAULT | config->offer) & ~config->withhold);
 	/* A queue can be taken from a running device only with the device's help. */
 	if (config->ops->queue_stop)
 		mmio->offered |= CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_RING_RESET);
@@ -310,9 +312,12 @@ static struct mmio_queue_regs *configurable(struct cvmm_virtio_mmio *mmio)
 
 static bool queue_regs_valid(struct cvmm_virtio_mmio *mmio, const struct mmio_queue_regs *q)
 {
-	/* VIRTIO 1.3, 2.7: alignment of the three parts. */
-	return cvmm_is_pow2(q->num) && q->num <= mmio->queues[mmio->queue_sel].max_size &&
-	       q->desc % 16 == 0 && q->driver % 2 == 0 && q->device % 4 == 0;
+	bool packed = mmio_has_feature(mmio, CVMM_VIRTIO_F_RING_PACKED);
+
+	/* VIRTIO 1.3, 2.7 and 2.8.10.1: alignment of the three parts. */
+	return q->num && (packed || cvmm_is_pow2(q->num)) &&
+	       q->num <= mmio->queues[mmio->queue_sel].max_size && q->desc % 16 == 0 &&
+	       q->driver % (packed ? 4 : 2) == 0 && q->device % 4 == 0;
 }
 
 static void enable_queue(struct cvmm_virtio_mmio *mmio)
@@ -546,15 +551,26 @@ static void write_locked_register(struct cvmm_virtio_mmio *mmio, uint64_t offset
 	}
 }
 
+/* Where the driver is in its ring it says for devices that cannot look: ours do. */
+static void kick(struct cvmm_virtio_mmio *mmio, uint32_t value)
+{
+	bool started = has_status(mmio, CVMM_VIRTIO_STATUS_DRIVER_OK);
+
+	if (started && mmio_has_feature(mmio, CVMM_VIRTIO_F_NOTIFICATION_DATA))
+		value = cvmm_virtq_notification_parse(value).queue;
+	if (started && value < mmio->queue_count)
+		cvmm_notifier_signal(&mmio->kicks[value].notifier);
+	else
+		complain_access(mmio,
+				"kicked without DRIVER_OK or beyond the queues:", MMIO_QUEUE_NOTIFY,
+				4);
+}
+
 /* Stores that need no lock. Return: whether this was one. */
 static bool write_unlocked(struct cvmm_virtio_mmio *mmio, uint64_t offset, uint32_t value)
 {
 	if (offset == MMIO_QUEUE_NOTIFY) {
-		if (value < mmio->queue_count && has_status(mmio, CVMM_VIRTIO_STATUS_DRIVER_OK))
-			cvmm_notifier_signal(&mmio->kicks[value].notifier);
-		else
-			complain_access(
-				mmio, "kicked without DRIVER_OK or beyond the queues:", offset, 4);
+		kick(mmio, value);
 		return true;
 	}
 	if (offset == MMIO_INTERRUPT_ACK) {

@@ -78,8 +78,10 @@ static int start_virtq(struct cvmm_virtio_mmio *mmio, unsigned int queue, struct
 		.desc = cvmm_gpa_from(regs->desc),
 		.avail = cvmm_gpa_from(regs->driver),
 		.used = cvmm_gpa_from(regs->device),
+		.packed = mmio_has_feature(mmio, CVMM_VIRTIO_F_RING_PACKED),
 		.event_idx = mmio_has_feature(mmio, CVMM_VIRTIO_F_EVENT_IDX),
 		.indirect = mmio_has_feature(mmio, CVMM_VIRTIO_F_INDIRECT_DESC),
+		.in_order = mmio_has_feature(mmio, CVMM_VIRTIO_F_IN_ORDER),
 	};
 
 	if (cvmm_virtq_start(&mmio->queues[queue], mmio->mem, &config, err)) {

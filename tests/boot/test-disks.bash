@@ -77,3 +77,39 @@ test_initrd_is_the_root() {
 	is_text out $'marker of the root\n/hang'
 	is_empty err
 }
+
+# The same work of disk, console and entropy device over rings of one kind. FEATURES are what every device must
+# have negotiated: bits 28 (indirect), 29 (event index) and 34 (packed), 0 or 1 each.
+rings() { # FEATURES [OPTION...]
+	local features=$1 device
+	shift
+	head -c 4194304 /dev/urandom >data
+	truncate -s 4M disk
+	IN=data vm 0 "$@" --module virtio_rng --disk disk -- sh -c '
+		for d in /sys/bus/virtio/devices/*; do
+			f=$(cat $d/features)
+			echo "${f:28:1}${f:29:1}${f:34:1}"
+		done
+		cat >/tmp/data && dd if=/tmp/data of=/dev/vda bs=64k conv=fsync 2>/dev/null
+		echo 3 >/proc/sys/vm/drop_caches
+		for i in 1 2 3 4; do dd if=/dev/vda bs=4k skip=$((i * 256 - 256)) count=256 2>/dev/null; done | sha256sum
+		dd if=/dev/hwrng bs=512 count=8 2>/dev/null | wc -c
+		cat /tmp/data >&2'
+	{
+		for device in console rng disk; do echo "$features"; done
+		echo "$(sha256sum <data)"
+		echo 4096
+	} >want
+	cmp want out || fail "$(cat out)"
+	cmp data disk || fail "the disk has other data"
+	cmp data err || fail "standard error has other data"
+}
+
+test_rings_split() { rings 110; }
+test_rings_split_plain() { rings 000 --virtio no-indirect,no-event-idx; }
+test_rings_split_indirect() { rings 100 --virtio no-event-idx; }
+test_rings_split_event_index() { rings 010 --virtio no-indirect; }
+test_rings_packed() { rings 111 --virtio packed; }
+test_rings_packed_plain() { rings 001 --virtio packed,no-indirect,no-event-idx; }
+test_rings_packed_indirect() { rings 101 --virtio packed,no-event-idx; }
+test_rings_packed_event_index() { rings 011 --virtio packed,no-indirect; }

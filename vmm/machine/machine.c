@@ -213,6 +213,8 @@ int cvmm_machine_add_device(struct cvmm_machine *m, const struct cvmm_virtio_dev
 		.interrupt = raise_interrupt,
 		.interrupt_ctx = slot,
 		.log = m->config.log,
+		.offer = m->config.virtio_offer,
+		.withhold = m->config.virtio_withhold,
 	};
 	int ret;
 

@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include <cvmm/virtio.h>
+
 #include "options.h"
 
 #define DEFAULT_MEMORY_BYTES (UINT64_C(256) << 20)
@@ -37,6 +39,8 @@ const char cvmm_run_help[] =
 	"  --env NAME=VALUE   set a variable for COMMAND; may be repeated\n"
 	"  --workdir DIR      run COMMAND in this directory of the guest\n"
 	"  --timeout TIME     end the machine after e.g. 30s, 5m, 1h\n"
+	"  --virtio LIST      features of all virtqueues: packed, in-order, notification-data,\n"
+	"                     no-indirect, no-event-idx (commas between them)\n"
 	"  --timing           print a table of boot phases on standard error\n"
 	"  --quiet            print nothing of our own but failures\n"
 	"  --verbose          print the guest kernel's messages on standard error\n"
@@ -242,6 +246,38 @@ static int set_timeout(struct parser *p, char *value)
 	return 0;
 }
 
+static int set_virtio(struct parser *p, char *value)
+{
+	static const struct {
+		const char *name;
+		uint64_t offer;
+		uint64_t withhold;
+	} known[] = {
+		{ "packed", CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_RING_PACKED), 0 },
+		{ "in-order", CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_IN_ORDER), 0 },
+		{ "notification-data", CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_NOTIFICATION_DATA), 0 },
+		{ "no-indirect", 0, CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_INDIRECT_DESC) },
+		{ "no-event-idx", 0, CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_EVENT_IDX) },
+	};
+	size_t len, i;
+
+	for (const char *word = value;; word += len + 1) {
+		len = strcspn(word, ",");
+		for (i = 0; i < CVMM_ARRAY_SIZE(known); i++)
+			if (len == strlen(known[i].name) && !memcmp(word, known[i].name, len))
+				break;
+		if (i == CVMM_ARRAY_SIZE(known))
+			return cvmm_fail(p->err, -EINVAL,
+					 "--virtio %s: give packed, in-order, notification-data, "
+					 "no-indirect or no-event-idx",
+					 value);
+		p->options->virtio_offer |= known[i].offer;
+		p->options->virtio_withhold |= known[i].withhold;
+		if (!word[len])
+			return 0;
+	}
+}
+
 static int set_timing(struct parser *p, char *value)
 {
 	(void)value;
@@ -275,15 +311,16 @@ static const struct option {
 	bool has_value;
 	int (*store)(struct parser *p, char *value);
 } option_table[] = {
-	{ "--kernel", true, set_kernel },   { "--modules", true, set_modules },
-	{ "--module", true, add_module },   { "--initrd", true, set_initrd },
-	{ "--root", true, set_root },	    { "--disk", true, add_disk },
-	{ "--memory", true, set_memory },   { "--cpus", true, set_cpus },
-	{ "--append", true, set_append },   { "--protocol", true, set_protocol },
-	{ "--env", true, add_env },	    { "--workdir", true, set_workdir },
-	{ "--timeout", true, set_timeout }, { "--timing", false, set_timing },
-	{ "--quiet", false, set_quiet },    { "--verbose", false, set_verbose },
-	{ "--help", false, set_help },	    { "-h", false, set_help },
+	{ "--kernel", true, set_kernel },    { "--modules", true, set_modules },
+	{ "--module", true, add_module },    { "--initrd", true, set_initrd },
+	{ "--root", true, set_root },	     { "--disk", true, add_disk },
+	{ "--memory", true, set_memory },    { "--cpus", true, set_cpus },
+	{ "--append", true, set_append },    { "--protocol", true, set_protocol },
+	{ "--env", true, add_env },	     { "--workdir", true, set_workdir },
+	{ "--virtio", true, set_virtio },    { "--timeout", true, set_timeout },
+	{ "--timing", false, set_timing },   { "--quiet", false, set_quiet },
+	{ "--verbose", false, set_verbose }, { "--help", false, set_help },
+	{ "-h", false, set_help },
 };
 
 /* Whether @word is the option, alone or as NAME=VALUE; then *ret_value is the VALUE or NULL. */

@@ -48,6 +48,8 @@ struct cvmm_run_options {
 	enum cvmm_run_verbosity verbosity;
 	enum cvmm_run_protocol protocol;
 	bool timing;
+	uint64_t virtio_offer; /* ring features, as in struct cvmm_machine_config */
+	uint64_t virtio_withhold;
 	const char *const *command;
 	bool help;
 };

@@ -679,6 +679,8 @@ static int make_machine(struct run *r)
 		.serial_output = on_serial_output,
 		.ctx = r,
 		.log = &r->log,
+		.virtio_offer = r->options.virtio_offer,
+		.virtio_withhold = r->options.virtio_withhold,
 	};
 	const struct cvmm_rng_config rng = { .fd = CVMM_RNG_GETRANDOM, .log = &r->log };
 	int ret;

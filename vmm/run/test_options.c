@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+#include <cvmm/virtio.h>
+
 #include "options.h"
 #include "test_run.h"
 
@@ -119,6 +121,22 @@ static void every_option_is_stored(void **state)
 	clear(w);
 	assert_int_equal(parse(w, "--protocol pvh --protocol auto c"), 0);
 	assert_int_equal(w->o.protocol, CVMM_RUN_PROTOCOL_AUTO);
+}
+
+static void features_of_virtqueues_are_a_list(void **state)
+{
+	struct words *w = *state;
+
+	assert_int_equal(parse(w, "--virtio packed,no-event-idx --virtio in-order c"), 0);
+	assert_true(w->o.virtio_offer == (CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_RING_PACKED) |
+					  CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_IN_ORDER)));
+	assert_true(w->o.virtio_withhold == CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_EVENT_IDX));
+	clear(w);
+	assert_int_equal(parse(w, "--virtio packed, c"), -EINVAL);
+	clear(w);
+	assert_int_equal(parse(w, "--virtio pack c"), -EINVAL);
+	clear(w);
+	assert_int_equal(parse(w, "--virtio= c"), -EINVAL);
 }
 
 static void values_may_follow_an_equals_sign(void **state)
@@ -320,6 +338,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		words_test(a_command_alone_gets_the_defaults),
 		words_test(every_option_is_stored),
+		words_test(features_of_virtqueues_are_a_list),
 		words_test(values_may_follow_an_equals_sign),
 		words_test(two_dashes_end_the_options),
 		words_test(only_a_last_ro_is_cut_off_paths),
