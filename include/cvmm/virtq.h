@@ -383,6 +383,86 @@ CVMM_API void cvmm_virtq_disable_notifications(struct cvmm_virtq *vq);
  */
 CVMM_API bool cvmm_virtq_enable_notifications(struct cvmm_virtq *vq);
 
+/* ---- saving --------------------------------------------------------------------------------- */
+
+#define CVMM_VIRTQ_STATE_MAGIC UINT32_C(0x51565643) /* "CVVQ" */
+#define CVMM_VIRTQ_STATE_VERSION 1
+
+/* Of struct cvmm_virtq_state. */
+enum cvmm_virtq_state_flags {
+	CVMM_VIRTQ_STATE_PACKED = 1 << 0,
+	CVMM_VIRTQ_STATE_EVENT_IDX = 1 << 1,
+	CVMM_VIRTQ_STATE_INDIRECT = 1 << 2,
+	CVMM_VIRTQ_STATE_IN_ORDER = 1 << 3,
+	CVMM_VIRTQ_STATE_AVAIL_WRAP = 1 << 4,
+	CVMM_VIRTQ_STATE_USED_WRAP = 1 << 5,
+	CVMM_VIRTQ_STATE_FLAGS_ALL = 0x3f,
+};
+
+/**
+ * struct cvmm_virtq_state - a queue as it is saved: what is not in the guest's memory
+ * @unsignalled: elements that were given back since the last decision to notify, so that no
+ *               notification is lost between the two
+ * @violation: what broke the queue; it is as broken when it is restored
+ */
+struct cvmm_virtq_state {
+	cvmm_le32 magic;
+	cvmm_le16 version;
+	cvmm_le16 size;
+	cvmm_le64 desc;
+	cvmm_le64 avail;
+	cvmm_le64 used;
+	cvmm_le16 next_avail;
+	cvmm_le16 next_used;
+	cvmm_le16 flags;
+	cvmm_le16 violation;
+	cvmm_le32 unsignalled;
+	cvmm_le32 reserved; /* 0 */
+};
+
+_Static_assert(sizeof(struct cvmm_virtq_state) == 48, "bytes on disk");
+
+/**
+ * cvmm_virtq_save() - the state of a queue whose chains have all come back
+ *
+ * Return: 0; -EBUSY if chains are in flight: complete or rewind them first; -EINVAL if not started.
+ */
+CVMM_API int cvmm_virtq_save(const struct cvmm_virtq *vq, struct cvmm_virtq_state *ret_state);
+
+/**
+ * cvmm_virtq_restore() - start a queue as it was saved
+ * @state: may come from anywhere: all of it is checked
+ *
+ * Return: as cvmm_virtq_start(). -ENOTSUP for a version that is not known.
+ */
+CVMM_API int cvmm_virtq_restore(struct cvmm_virtq *vq, struct cvmm_mem *mem,
+				const struct cvmm_virtq_state *state, struct cvmm_error *err);
+
+/* ---- inflight tracking ---------------------------------------------------------------------- */
+
+/*
+ * Bytes of a queue's part of an inflight region, a multiple of 64. Spec: vhost-user, "Inflight I/O
+ * tracking".
+ */
+CVMM_API uint64_t cvmm_virtq_inflight_bytes(uint16_t size, bool packed);
+
+/**
+ * cvmm_virtq_set_inflight() - keep track of chains in flight in memory that outlives this process
+ * @region: the queue's part, 8-byte aligned, zeroed if it is new; must stay as it is until the queue is
+ *          stopped. Shared with the front-end: all that is read is checked.
+ * @len_bytes: at least cvmm_virtq_inflight_bytes()
+ *
+ * Right after a start. If there are chains in the region that somebody popped and did not give back,
+ * the queue goes on behind them, whatever base it was started at, and pops them first, in their order.
+ *
+ * Return: 0; -EINVAL with a message if the region is not one of this queue, or chains are in flight;
+ * -ENOMEM; -EAGAIN behind an IOMMU.
+ */
+CVMM_API int cvmm_virtq_set_inflight(struct cvmm_virtq *vq, void *region, uint64_t len_bytes,
+				     struct cvmm_error *err);
+
+/* ---- kicks ---------------------------------------------------------------------------------- */
+
 /**
  * struct cvmm_virtq_notification - what a kick says with VIRTIO_F_NOTIFICATION_DATA
  * @queue: its number, or with VIRTIO_F_NOTIF_CONFIG_DATA what the device told to send

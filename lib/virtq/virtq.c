@@ -265,6 +265,7 @@ void cvmm_virtq_stop(struct cvmm_virtq *vq)
 {
 	struct cvmm_virtq before = *vq;
 
+	cvmm_virtq_inflight_free(vq);
 	cvmm_mem_unref(vq->mem);
 	for (size_t i = 0; i < CVMM_VIRTQ_MAPS_MAX; i++)
 		cvmm_mem_unref(vq->old_maps[i].mem);
@@ -344,6 +345,8 @@ static inline int pop_either(struct cvmm_virtq *vq, struct iovec *iov, size_t io
 {
 	if (CVMM_UNLIKELY(!vq->usable))
 		return cvmm_virtq_refusal(vq);
+	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_INFLIGHT) && cvmm_virtq_inflight_has_more(vq))
+		return cvmm_virtq_inflight_pop(vq, iov, iov_max, is_first, ret_chain);
 	if (vq->flags & VIRTQ_PACKED)
 		return cvmm_virtq_packed_pop(vq, iov, iov_max, is_first, ret_chain);
 	return cvmm_virtq_split_pop(vq, iov, iov_max, is_first, ret_chain);
@@ -393,6 +396,7 @@ static inline void forget(struct cvmm_virtq *vq, uint16_t head)
 int cvmm_virtq_rewind(struct cvmm_virtq *vq, uint16_t head)
 {
 	uint16_t descs;
+	bool again;
 
 	if (CVMM_UNLIKELY(!vq->usable))
 		return cvmm_virtq_refusal(vq);
@@ -401,8 +405,13 @@ int cvmm_virtq_rewind(struct cvmm_virtq *vq, uint16_t head)
 	    !is_in_flight(vq, head))
 		return -EINVAL;
 	descs = vq->slots[head].descs;
+	again = vq->slots[head].again;
+	if (vq->extras & VIRTQ_EXTRA_INFLIGHT)
+		cvmm_virtq_inflight_rewound(vq, head);
 	forget(vq, head);
 	vq->pops--;
+	if (again)
+		return 0;
 	if (!(vq->flags & VIRTQ_PACKED)) {
 		vq->next_avail--;
 		return 0;
@@ -420,17 +429,21 @@ int cvmm_virtq_rewind(struct cvmm_virtq *vq, uint16_t head)
 /* Writes and publishes elements of chains in flight, and forgets these. */
 static inline int publish(struct cvmm_virtq *vq, const struct cvmm_virtq_used *used, size_t count)
 {
+	bool tracked = vq->extras & VIRTQ_EXTRA_INFLIGHT;
 	uint32_t places = (uint32_t)count;
 	int ret;
 
 	if (vq->flags & VIRTQ_PACKED) {
-		ret = cvmm_virtq_packed_publish(vq, used, count);
 		places = 0;
 		for (size_t i = 0; i < count; i++)
 			places += vq->slots[used[i].head].descs;
-	} else {
-		ret = cvmm_virtq_split_publish(vq, used, count);
 	}
+	if (CVMM_UNLIKELY(tracked))
+		cvmm_virtq_inflight_before(vq, used, count, places);
+	ret = vq->flags & VIRTQ_PACKED ? cvmm_virtq_packed_publish(vq, used, count)
+				       : cvmm_virtq_split_publish(vq, used, count);
+	if (CVMM_UNLIKELY(tracked))
+		cvmm_virtq_inflight_after(vq, used, count, !ret);
 	if (CVMM_UNLIKELY(ret))
 		return ret;
 	for (size_t i = 0; i < count; i++)
@@ -528,11 +541,11 @@ int cvmm_virtq_push_batch(struct cvmm_virtq *vq, const struct cvmm_virtq_used *u
 	return ret || !count ? ret : publish(vq, used, count);
 }
 
-int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs)
+int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs, bool again)
 {
 	int ret;
 
-	note_pop(vq, head, descs, 0);
+	note_pop(vq, head, descs, 0, again);
 	ret = cvmm_virtq_push(vq, head, 0);
 	if (ret) {
 		forget(vq, head);
@@ -580,6 +593,8 @@ bool cvmm_virtq_enable_notifications(struct cvmm_virtq *vq)
 		return false;
 	ask_kicks(vq, true);
 	full_fence();
+	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_INFLIGHT) && cvmm_virtq_inflight_has_more(vq))
+		return true;
 	return vq->flags & VIRTQ_PACKED ? cvmm_virtq_packed_has_more(vq)
 					: cvmm_virtq_split_has_more(vq);
 }

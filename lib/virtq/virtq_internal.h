@@ -60,12 +60,14 @@ enum {
  * @descs: descriptors in the ring; 0 if it is not in flight
  * @map: which map it was popped from
  * @done: given back, but others must come before it (VIRTIO_F_IN_ORDER)
+ * @again: was in flight when somebody before us died
  */
 struct cvmm_virtq_slot {
 	uint32_t bytes;
 	uint16_t descs;
 	uint8_t map;
-	bool done;
+	bool done : 1;
+	bool again : 1;
 };
 
 static inline size_t avail_entry_at(uint32_t i)
@@ -128,7 +130,44 @@ int cvmm_virtq_packed_publish(struct cvmm_virtq *vq, const struct cvmm_virtq_use
 			      size_t count);
 
 /* Gives back a chain that was never handed out, with no bytes. Return: as cvmm_virtq_push(). */
-int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs);
+int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs, bool again);
+
+/* A chain that was in flight before: as the pops, but @head is known. */
+int cvmm_virtq_split_pop_again(struct cvmm_virtq *vq, uint16_t head, struct iovec *iov,
+			       size_t iov_max, bool is_first, struct cvmm_virtq_chain *ret_chain);
+
+/* The same of a packed ring, from its copy in the region: @entry is the first of @descs. */
+int cvmm_virtq_packed_pop_again(struct cvmm_virtq *vq, uint16_t entry, uint16_t descs,
+				struct iovec *iov, size_t iov_max, bool is_first,
+				struct cvmm_virtq_chain *ret_chain);
+
+/* One descriptor of a packed ring, as it is there now: addr, and the rest. Return: as an area's. */
+int cvmm_virtq_packed_fetch(const struct cvmm_virtq *vq, uint16_t at, uint64_t *ret_addr,
+			    uint64_t *ret_rest);
+
+/* ---- inflight regions (virtq_inflight.c) ---------------------------------------------------- */
+
+/* The chain at next_avail is in flight from now on. */
+void cvmm_virtq_inflight_took(struct cvmm_virtq *vq, uint16_t head, uint16_t descs);
+
+/* It is not: it was rewound. */
+void cvmm_virtq_inflight_rewound(struct cvmm_virtq *vq, uint16_t head);
+
+/* Around the publication of used elements; @places is how far the used ring goes on. */
+void cvmm_virtq_inflight_before(struct cvmm_virtq *vq, const struct cvmm_virtq_used *used,
+				size_t count, uint32_t places);
+void cvmm_virtq_inflight_after(struct cvmm_virtq *vq, const struct cvmm_virtq_used *used,
+			       size_t count, bool published);
+
+/* The next chain of those to be popped again. Return: as a pop. */
+int cvmm_virtq_inflight_pop(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max, bool is_first,
+			    struct cvmm_virtq_chain *ret_chain);
+bool cvmm_virtq_inflight_has_more(const struct cvmm_virtq *vq);
+void cvmm_virtq_inflight_free(struct cvmm_virtq *vq);
+
+/* The next descriptor of a packed list's copy; *entry goes on to the one behind it. */
+struct cvmm_virtq_packed_desc cvmm_virtq_inflight_desc(const struct cvmm_virtq *vq,
+						       uint16_t *entry);
 
 /* The decision, after the fence, on @count elements since the last. */
 bool cvmm_virtq_split_wants_notify(struct cvmm_virtq *vq, uint32_t count);

@@ -106,12 +106,28 @@ virtq_inline int walk_table(struct walk *walk, const struct desc *of)
 	return ret;
 }
 
-/* Follows the list from @desc, its first, to its end. */
-virtq_inline int walk_list(struct walk *walk, struct desc desc, bool direct, uint16_t *id,
-			   uint32_t *ret_descs)
+/* The next descriptor of a list that is popped again, from its copy. */
+static void desc_from_copy(const struct cvmm_virtq *vq, uint16_t *entry, struct desc *ret_desc,
+			   uint16_t *ret_id)
+{
+	struct cvmm_virtq_packed_desc copy = cvmm_virtq_inflight_desc(vq, entry);
+
+	*ret_desc = (struct desc){
+		.addr = cvmm_le64_get(copy.addr),
+		.len = cvmm_le32_get(copy.len),
+		.flags = cvmm_le16_get(copy.flags),
+	};
+	*ret_id = cvmm_le16_get(copy.id);
+}
+
+/*
+ * Follows the list from @desc, its first, to its end. @i is where that is: a place in the ring, or if it is
+ * popped @again the entry behind it in the region.
+ */
+virtq_inline int walk_list(struct walk *walk, struct desc desc, uint16_t i, bool direct, bool again,
+			   uint16_t *id, uint32_t *ret_descs)
 {
 	const struct cvmm_virtq *vq = walk->vq;
-	uint16_t i = vq->next_avail;
 	uint32_t descs = 1;
 	int ret;
 
@@ -125,10 +141,14 @@ virtq_inline int walk_list(struct walk *walk, struct desc desc, bool direct, uin
 		if (CVMM_UNLIKELY(descs == vq->size))
 			return CVMM_VIRTQ_LOOP;
 		descs++;
-		go_forward(vq, &i, 1);
-		ret = desc_get(vq, i, direct, &desc, id);
-		if (CVMM_UNLIKELY(ret))
-			break;
+		if (again) {
+			desc_from_copy(vq, &i, &desc, id);
+		} else {
+			go_forward(vq, &i, 1);
+			ret = desc_get(vq, i, direct, &desc, id);
+			if (CVMM_UNLIKELY(ret))
+				break;
+		}
 		if (CVMM_UNLIKELY(desc.flags & CVMM_VIRTQ_DESC_F_INDIRECT))
 			return CVMM_VIRTQ_INDIRECT_IN_CHAIN;
 	}
@@ -192,7 +212,7 @@ static __attribute__((noinline)) int walk_failed(struct cvmm_virtq *vq, int resu
 	if (find_end(vq, &id, &descs) || check_list(vq, id, descs) ||
 	    !cvmm_virtq_may_fail(vq, (enum cvmm_virtq_violation)result))
 		return cvmm_virtq_break(vq, (enum cvmm_virtq_violation)result);
-	ret = cvmm_virtq_fail_chain(vq, id, (uint16_t)descs);
+	ret = cvmm_virtq_fail_chain(vq, id, (uint16_t)descs, false);
 	if (!ret)
 		go_to_next_list(vq, descs);
 	return ret;
@@ -217,7 +237,7 @@ virtq_inline int pop_once(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_m
 		return 0;
 	ret = desc_rest(vq, vq->next_avail, rest, direct, &desc, &id);
 	if (!ret)
-		ret = walk_list(&walk, desc, direct, &id, &descs);
+		ret = walk_list(&walk, desc, vq->next_avail, direct, false, &id, &descs);
 	if (!ret && CVMM_UNLIKELY(!walk_bytes_are_fine(&walk)))
 		ret = CVMM_VIRTQ_TOO_LONG;
 	if (CVMM_UNLIKELY(ret)) {
@@ -228,7 +248,7 @@ virtq_inline int pop_once(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_m
 	if (CVMM_UNLIKELY(ret))
 		return cvmm_virtq_break(vq, (enum cvmm_virtq_violation)ret);
 	walk_result(&walk, id, ret_chain);
-	note_pop(vq, id, (uint16_t)descs, ret_chain->writable_bytes);
+	note_pop(vq, id, (uint16_t)descs, ret_chain->writable_bytes, false);
 	go_to_next_list(vq, descs);
 	return 1;
 }
@@ -254,6 +274,52 @@ int cvmm_virtq_packed_pop(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_m
 			return ret;
 	}
 	return cvmm_virtq_break(vq, CVMM_VIRTQ_OVERRUN);
+}
+
+int cvmm_virtq_packed_fetch(const struct cvmm_virtq *vq, uint16_t at, uint64_t *ret_addr,
+			    uint64_t *ret_rest)
+{
+	bool direct = vq->flags & VIRTQ_DIRECT;
+	int ret = direct ? area_load_u64(vq, vq->desc_ring, vq->config.desc, desc_at(at), true,
+					 ret_addr)
+			 : area_load_u64(vq, NULL, vq->config.desc, desc_at(at), false, ret_addr);
+
+	if (ret)
+		return ret;
+	return direct ? area_load_u64(vq, vq->desc_ring, vq->config.desc, desc_at(at) + PACKED_REST,
+				      true, ret_rest)
+		      : area_load_u64(vq, NULL, vq->config.desc, desc_at(at) + PACKED_REST, false,
+				      ret_rest);
+}
+
+/* What was checked when it was popped first may have been changed in the region since. */
+int cvmm_virtq_packed_pop_again(struct cvmm_virtq *vq, uint16_t entry, uint16_t descs,
+				struct iovec *iov, size_t iov_max, bool is_first,
+				struct cvmm_virtq_chain *ret_chain)
+{
+	struct walk walk = walk_start(vq, iov, iov_max);
+	uint32_t walked = 0;
+	struct desc desc;
+	uint16_t id;
+	int ret;
+
+	desc_from_copy(vq, &entry, &desc, &id);
+	ret = walk_list(&walk, desc, entry, true, true, &id, &walked);
+	if (!ret && !walk_bytes_are_fine(&walk))
+		ret = CVMM_VIRTQ_TOO_LONG;
+	if (!ret)
+		ret = check_list(vq, id, descs);
+	if (!ret && walked != descs)
+		ret = CVMM_VIRTQ_LOOP;
+	if (ret == CVMM_VIRTQ_TOO_MANY_PIECES && !is_first)
+		return -ENOBUFS;
+	if (ret < 0)
+		return ret;
+	if (ret)
+		return cvmm_virtq_break(vq, (enum cvmm_virtq_violation)ret);
+	walk_result(&walk, id, ret_chain);
+	note_pop(vq, id, descs, ret_chain->writable_bytes, true);
+	return 1;
 }
 
 /* ---- giving chains back --------------------------------------------------------------------- */

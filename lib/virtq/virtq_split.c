@@ -153,7 +153,7 @@ virtq_inline int next_head(struct cvmm_virtq *vq, bool direct, uint16_t *ret_hea
 
 /* What a walk that went wrong means. Return: 0 if the chain was failed, and the next may be tried. */
 static __attribute__((noinline)) int walk_failed(struct cvmm_virtq *vq, uint16_t head, int result,
-						 bool is_first)
+						 bool is_first, bool again)
 {
 	int ret;
 
@@ -163,18 +163,35 @@ static __attribute__((noinline)) int walk_failed(struct cvmm_virtq *vq, uint16_t
 		return -ENOBUFS;
 	if (!cvmm_virtq_may_fail(vq, (enum cvmm_virtq_violation)result))
 		return cvmm_virtq_break(vq, (enum cvmm_virtq_violation)result);
-	ret = cvmm_virtq_fail_chain(vq, head, 1);
-	if (!ret)
+	ret = cvmm_virtq_fail_chain(vq, head, 1, again);
+	if (!ret && !again)
 		vq->next_avail++;
 	return ret;
+}
+
+/* Gathers the chain at @head, which is in the table and not in flight. Return: as pop_once(). */
+virtq_inline int take(struct cvmm_virtq *vq, uint16_t head, struct iovec *iov, size_t iov_max,
+		      bool is_first, bool again, bool direct, struct cvmm_virtq_chain *ret_chain)
+{
+	struct position at = { .entries = vq->size, .left = vq->size };
+	struct walk walk = walk_start(vq, iov, iov_max);
+	int ret = walk_chain(&walk, &at, head, direct);
+
+	if (!ret && CVMM_UNLIKELY(!walk_bytes_are_fine(&walk)))
+		ret = CVMM_VIRTQ_TOO_LONG;
+	if (CVMM_UNLIKELY(ret)) {
+		ret = walk_failed(vq, head, ret, is_first, again);
+		return ret ? ret : 2;
+	}
+	walk_result(&walk, head, ret_chain);
+	note_pop(vq, head, (uint16_t)at.ring_descs, ret_chain->writable_bytes, again);
+	return 1;
 }
 
 /* Return: as cvmm_virtq_split_pop(), or 2 if a chain was failed. */
 virtq_inline int pop_once(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max, bool is_first,
 			  bool direct, struct cvmm_virtq_chain *ret_chain)
 {
-	struct position at = { .entries = vq->size, .left = vq->size };
-	struct walk walk = walk_start(vq, iov, iov_max);
 	uint16_t head = 0;
 	int ret;
 
@@ -186,17 +203,9 @@ virtq_inline int pop_once(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_m
 	ret = next_head(vq, direct, &head);
 	if (CVMM_UNLIKELY(ret))
 		return ret;
-	ret = walk_chain(&walk, &at, head, direct);
-	if (!ret && CVMM_UNLIKELY(!walk_bytes_are_fine(&walk)))
-		ret = CVMM_VIRTQ_TOO_LONG;
-	if (CVMM_UNLIKELY(ret)) {
-		ret = walk_failed(vq, head, ret, is_first);
-		return ret ? ret : 2;
-	}
-	walk_result(&walk, head, ret_chain);
-	note_pop(vq, head, (uint16_t)at.ring_descs, ret_chain->writable_bytes);
-	vq->next_avail++;
-	return 1;
+	ret = take(vq, head, iov, iov_max, is_first, false, direct, ret_chain);
+	vq->next_avail = (uint16_t)(vq->next_avail + (ret == 1));
+	return ret;
 }
 
 static __attribute__((noinline)) int pop_indirectly(struct cvmm_virtq *vq, struct iovec *iov,
@@ -220,6 +229,14 @@ int cvmm_virtq_split_pop(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_ma
 			return ret;
 	}
 	return cvmm_virtq_break(vq, CVMM_VIRTQ_OVERRUN);
+}
+
+int cvmm_virtq_split_pop_again(struct cvmm_virtq *vq, uint16_t head, struct iovec *iov,
+			       size_t iov_max, bool is_first, struct cvmm_virtq_chain *ret_chain)
+{
+	if (vq->flags & VIRTQ_DIRECT)
+		return take(vq, head, iov, iov_max, is_first, true, true, ret_chain);
+	return take(vq, head, iov, iov_max, is_first, true, false, ret_chain);
 }
 
 /* ---- giving chains back --------------------------------------------------------------------- */

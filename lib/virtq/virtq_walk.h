@@ -208,14 +208,17 @@ virtq_inline void walk_result(const struct walk *walk, uint16_t head,
 	};
 }
 
-/* Takes note that a chain is in flight. */
+/* Takes note that a chain is in flight. The queue still is where the chain is, unless it comes @again. */
 virtq_inline void note_pop(struct cvmm_virtq *vq, uint16_t head, uint16_t descs,
-			   uint32_t writable_bytes)
+			   uint32_t writable_bytes, bool again)
 {
+	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_INFLIGHT) && !again)
+		cvmm_virtq_inflight_took(vq, head, descs);
 	vq->slots[head] = (struct cvmm_virtq_slot){
 		.bytes = writable_bytes,
 		.descs = descs,
 		.map = vq->map,
+		.again = again,
 	};
 	vq->popped[popped_slot(vq, vq->pops)] = head;
 	vq->pops++;
