@@ -5,12 +5,13 @@
 //!     virtq-rust pingpong SAMPLES CHAINS
 //!     virtq-rust count CHAINS REGIONS
 
-use std::hint::spin_loop;
+use std::hint::{black_box, spin_loop};
 use std::io::{Read, Write};
 use std::ptr::{copy_nonoverlapping, read_volatile, write_bytes, write_volatile};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Instant;
 
+use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
@@ -233,10 +234,16 @@ fn refill(r: &mut Run, count: u16) {
 
 #[inline(always)]
 fn visit(sums: &mut Sums, chain: DescriptorChain<&Map>) -> u32 {
+    visit_and(sums, chain, |_| ())
+}
+
+#[inline(always)]
+fn visit_and(sums: &mut Sums, chain: DescriptorChain<&Map>, access: impl Fn(&Descriptor)) -> u32 {
     let before = sums.writable;
 
     sums.heads += u64::from(chain.head_index());
     for desc in chain {
+        access(&desc);
         sums.places = sums.places.wrapping_add(desc.addr().0);
         if desc.is_write_only() {
             sums.writable += u64::from(desc.len());
@@ -290,6 +297,23 @@ fn serve_walk_push(r: &mut Run) {
         let len = visit(&mut sums, chain);
 
         r.queue.add_used(r.mem, head, len).unwrap();
+    }
+    r.sums = sums;
+}
+
+/// Descriptors have guest addresses, unchecked; this asks for the host's, too.
+fn serve_host_push(r: &mut Run) {
+    let (mut sums, mem) = (r.sums, r.mem);
+
+    for _ in 0..r.shape.chains {
+        let chain = r.queue.pop_descriptor_chain(mem).unwrap();
+        let head = chain.head_index();
+        let len = visit_and(&mut sums, chain, |desc| {
+            let slice = mem.get_slice(desc.addr(), desc.len() as usize).unwrap();
+            black_box(slice.ptr_guard_mut().as_ptr());
+        });
+
+        r.queue.add_used(mem, head, len).unwrap();
     }
     r.sums = sums;
 }
@@ -469,6 +493,7 @@ fn bench_requests(b: &Bench, regions: u64) {
     let shape = two_descriptors(64, regions);
 
     measure(b, &format!("two/{regions}"), &shape, serve_walk_push);
+    measure(b, &format!("host/{regions}"), &shape, serve_host_push);
     measure(b, &format!("batch/{regions}"), &shape, serve_batches);
     measure(b, &format!("batch-singly/{regions}"), &shape, serve_batches);
     for bytes in [64, 512, LARGEST as u32] {
