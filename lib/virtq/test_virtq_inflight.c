@@ -1,0 +1,605 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+/*
+ * Inflight regions: what they contain, that who comes next finds every chain, and that a device which is
+ * killed again and again, between whichever two instructions, loses none and completes none twice.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include <cvmm/virtq_driver.h>
+
+#include "test_driver.h"
+
+#define SIZE_MAX_TEST 16U
+#define REGION_BYTES 4096U
+#define DATA UINT64_C(0x10000)
+#define RAM UINT64_C(0x40000)
+
+struct pair {
+	struct cvmm_mem *mem;
+	struct cvmm_virtq_driver drv;
+	struct cvmm_virtq vq;
+	struct cvmm_virtq_config config;
+	uint8_t *region; /* shared with children */
+};
+
+static void start_device(struct pair *p)
+{
+	struct cvmm_error err = { 0 };
+
+	assert_int_equal(cvmm_virtq_start(&p->vq, p->mem, &p->config, NULL), 0);
+	if (cvmm_virtq_set_inflight(&p->vq, p->region, REGION_BYTES, &err))
+		fail_msg("%s", err.message);
+}
+
+static void pair_init(struct pair *p, uint16_t size, bool packed, bool indirect)
+{
+	const struct cvmm_mem_config ram = { .len_bytes = RAM,
+					     .kind = CVMM_MEM_MEMFD,
+					     .access = CVMM_ACCESS_READ_WRITE };
+	struct cvmm_virtq_driver_config config = {
+		.size = size, .packed = packed, .indirect = indirect, .table_entries = 4
+	};
+	uint64_t bytes;
+
+	*p = (struct pair){ 0 };
+	assert_int_equal(cvmm_mem_create(&ram, 1, &p->mem, NULL), 0);
+	assert_int_equal(cvmm_virtq_driver_layout(&config, cvmm_gpa_from(0), &bytes), 0);
+	assert_int_equal(cvmm_virtq_driver_init(&p->drv, p->mem, &config, NULL), 0);
+	p->region =
+		mmap(NULL, REGION_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(p->region != MAP_FAILED);
+	assert_int_equal(cvmm_virtq_init(&p->vq, SIZE_MAX_TEST), 0);
+	p->config = (struct cvmm_virtq_config){
+		.size = size,
+		.desc = config.desc,
+		.avail = config.driver_area,
+		.used = config.device_area,
+		.packed = packed,
+		.indirect = indirect,
+	};
+	start_device(p);
+}
+
+static void pair_fini(struct pair *p)
+{
+	cvmm_virtq_fini(&p->vq);
+	cvmm_virtq_driver_fini(&p->drv);
+	cvmm_mem_unref(p->mem);
+	munmap(p->region, REGION_BYTES);
+}
+
+/* Chain @token: @descs descriptors of as many bytes as its number says. */
+static int try_add(struct pair *p, uint32_t token, size_t descs)
+{
+	struct cvmm_virtq_segment segments[4];
+
+	for (size_t i = 0; i < descs; i++)
+		segments[i] = (struct cvmm_virtq_segment){ { DATA }, 1 + token % 1000 };
+	return cvmm_virtq_driver_add(&p->drv, segments, 0, descs, (void *)(uintptr_t)token);
+}
+
+static void add(struct pair *p, uint32_t token, size_t descs)
+{
+	assert_int_equal(try_add(p, token, descs), 0);
+	cvmm_virtq_driver_publish(&p->drv);
+}
+
+static int pop(struct pair *p, struct cvmm_virtq_chain *chain)
+{
+	static struct iovec iov[8];
+
+	return cvmm_virtq_pop(&p->vq, iov, 8, chain);
+}
+
+/* Pops a chain that must be there and be of this token. */
+static uint16_t must_pop(struct pair *p, uint32_t token, size_t descs)
+{
+	struct cvmm_virtq_chain chain;
+
+	assert_int_equal(pop(p, &chain), 1);
+	assert_int_equal(chain.writable_count, descs);
+	assert_int_equal(chain.writable[0].iov_len, 1 + token % 1000);
+	return chain.head;
+}
+
+/* As if the process had been killed: nothing is told to anybody. */
+static void die_and_come_back(struct pair *p)
+{
+	cvmm_virtq_stop(&p->vq);
+	start_device(p);
+}
+
+static uint32_t must_take(struct pair *p)
+{
+	uint32_t len = 0;
+	void *token = NULL;
+
+	assert_int_equal(cvmm_virtq_driver_take(&p->drv, &token, &len), 1);
+	return (uint32_t)(uintptr_t)token;
+}
+
+/* ---- single steps --------------------------------------------------------------------------- */
+
+static void regions_have_the_sizes_of_the_standard(void **state)
+{
+	(void)state;
+	assert_int_equal(cvmm_virtq_inflight_bytes(256, false), 4160); /* 16 + 256 * 16, in 64s */
+	assert_int_equal(cvmm_virtq_inflight_bytes(256, true), 8256);  /* 32 + 256 * 32, in 64s */
+	assert_int_equal(cvmm_virtq_inflight_bytes(1, false), 64);
+	assert_int_equal(cvmm_virtq_inflight_bytes(32768, true), 1048640);
+}
+
+static void split_region_has_the_bytes_of_the_standard(void **state)
+{
+	struct pair p;
+	uint16_t head;
+
+	(void)state;
+	pair_init(&p, 8, false, false);
+	assert_int_equal(cvmm_get_le16(p.region + 8), 1);  /* version */
+	assert_int_equal(cvmm_get_le16(p.region + 10), 8); /* desc_num */
+	add(&p, 1, 1);
+	add(&p, 2, 2);
+	must_pop(&p, 1, 1);
+	head = must_pop(&p, 2, 2);
+	assert_int_equal(p.region[16 + head * 16], 1);			   /* inflight */
+	assert_int_equal(cvmm_get_le64(p.region + 16 + head * 16 + 8), 1); /* counter */
+	assert_int_equal(cvmm_virtq_push(&p.vq, head, 0), 0);
+	assert_int_equal(p.region[16 + head * 16], 0);
+	assert_int_equal(cvmm_get_le16(p.region + 12), head); /* last_batch_head */
+	assert_int_equal(cvmm_get_le16(p.region + 14), 1);    /* used_idx */
+	pair_fini(&p);
+}
+
+static void packed_region_has_the_bytes_of_the_standard(void **state)
+{
+	struct pair p;
+	uint16_t id;
+
+	(void)state;
+	pair_init(&p, 5, true, false);
+	assert_int_equal(cvmm_get_le16(p.region + 8), 1);  /* version */
+	assert_int_equal(cvmm_get_le16(p.region + 10), 5); /* desc_num */
+	assert_int_equal(p.region[20], 1);		   /* used_wrap_counter */
+	add(&p, 7, 2);
+	id = must_pop(&p, 7, 2);
+	assert_int_equal(p.region[32], 1);			 /* desc[0].inflight */
+	assert_int_equal(cvmm_get_le16(p.region + 32 + 4), 1);	 /* last */
+	assert_int_equal(cvmm_get_le16(p.region + 32 + 6), 2);	 /* num */
+	assert_int_equal(cvmm_get_le16(p.region + 64 + 16), id); /* desc[1].id */
+	assert_int_equal(cvmm_get_le32(p.region + 64 + 20), 8);	 /* len */
+	assert_int_equal(cvmm_get_le64(p.region + 64 + 24), DATA);
+	assert_int_equal(cvmm_get_le16(p.region + 12), 2); /* free_head */
+	assert_int_equal(cvmm_virtq_push(&p.vq, id, 8), 0);
+	assert_int_equal(p.region[32], 0);
+	assert_int_equal(cvmm_get_le16(p.region + 12), 0);	    /* free_head */
+	assert_int_equal(cvmm_get_le16(p.region + 16), 2);	    /* used_idx */
+	assert_int_equal(cvmm_get_le16(p.region + 32 + 32 + 2), 2); /* desc[1].next */
+	pair_fini(&p);
+}
+
+static void chains_in_flight_come_again_in_their_order(void **state)
+{
+	(void)state;
+	for (int packed = 0; packed < 2; packed++) {
+		uint16_t heads[4];
+		struct pair p;
+
+		pair_init(&p, 8, packed, false);
+		for (uint32_t i = 0; i < 4; i++) {
+			add(&p, 10 + i, 1 + i % 2);
+			heads[i] = must_pop(&p, 10 + i, 1 + i % 2);
+		}
+		assert_int_equal(cvmm_virtq_push(&p.vq, heads[2], 1), 0);
+		die_and_come_back(&p);
+		die_and_come_back(&p); /* finding them twice changes nothing */
+		heads[0] = must_pop(&p, 10, 1);
+		must_pop(&p, 11, 2);
+		assert_int_equal(cvmm_virtq_push(&p.vq, heads[0], 1), 0);
+		die_and_come_back(&p);
+		add(&p, 14, 1);
+		assert_int_equal(cvmm_virtq_push(&p.vq, must_pop(&p, 11, 2), 1), 0);
+		assert_int_equal(cvmm_virtq_push(&p.vq, must_pop(&p, 13, 2), 1), 0);
+		assert_int_equal(cvmm_virtq_push(&p.vq, must_pop(&p, 14, 1), 1), 0);
+		assert_int_equal(must_take(&p), 12);
+		assert_int_equal(must_take(&p), 10);
+		assert_int_equal(must_take(&p), 11);
+		assert_int_equal(must_take(&p), 13);
+		assert_int_equal(must_take(&p), 14);
+		pair_fini(&p);
+	}
+}
+
+static void chains_that_came_again_can_be_rewound(void **state)
+{
+	(void)state;
+	for (int packed = 0; packed < 2; packed++) {
+		struct cvmm_virtq_chain chain;
+		uint16_t a, b, c;
+		struct pair p;
+
+		pair_init(&p, 8, packed, true);
+		for (uint32_t i = 0; i < 2; i++) {
+			add(&p, i, 2);
+			must_pop(&p, i, 2);
+		}
+		die_and_come_back(&p);
+		add(&p, 2, 2);
+		a = must_pop(&p, 0, 2);
+		b = must_pop(&p, 1, 2);
+		c = must_pop(&p, 2, 2);
+		assert_int_equal(cvmm_virtq_rewind(&p.vq, b), -EINVAL);
+		assert_int_equal(cvmm_virtq_rewind(&p.vq, c), 0);
+		assert_int_equal(cvmm_virtq_rewind(&p.vq, b), 0);
+		assert_true(cvmm_virtq_enable_notifications(&p.vq));
+		die_and_come_back(&p);
+		assert_int_equal(must_pop(&p, 0, 2), a);
+		assert_int_equal(must_pop(&p, 1, 2), b);
+		assert_int_equal(must_pop(&p, 2, 2), c);
+		assert_int_equal(pop(&p, &chain), 0);
+		pair_fini(&p);
+	}
+}
+
+static void foreign_regions_are_refused(void **state)
+{
+	struct cvmm_error err = { 0 };
+	struct pair p;
+
+	(void)state;
+	pair_init(&p, 8, true, false);
+	assert_int_equal(cvmm_virtq_set_inflight(&p.vq, p.region, REGION_BYTES, &err), -EINVAL);
+	cvmm_virtq_stop(&p.vq);
+	assert_int_equal(cvmm_virtq_start(&p.vq, p.mem, &p.config, NULL), 0);
+	assert_int_equal(cvmm_virtq_set_inflight(&p.vq, p.region, 319, &err), -EINVAL);
+	assert_int_equal(cvmm_virtq_set_inflight(&p.vq, p.region + 4, 1024, &err), -EINVAL);
+	cvmm_put_le16(p.region + 10, 7);
+	assert_int_equal(cvmm_virtq_set_inflight(&p.vq, p.region, REGION_BYTES, &err), -EINVAL);
+	cvmm_put_le16(p.region + 10, 8);
+	cvmm_put_le16(p.region + 8, 2);
+	assert_int_equal(cvmm_virtq_set_inflight(&p.vq, p.region, REGION_BYTES, &err), -EINVAL);
+	cvmm_put_le16(p.region + 8, 1);
+	cvmm_put_le16(p.region + 18, 8); /* old_used_idx */
+	assert_int_equal(cvmm_virtq_set_inflight(&p.vq, p.region, REGION_BYTES, &err), -EINVAL);
+	cvmm_put_le16(p.region + 18, 0);
+	cvmm_put_le16(p.region + 32 + 2, 0); /* desc[0].next: a loop */
+	assert_int_equal(cvmm_virtq_set_inflight(&p.vq, p.region, REGION_BYTES, &err), -EINVAL);
+	assert_non_null(strstr(err.message, "loops"));
+	cvmm_put_le16(p.region + 32 + 2, 1);
+	assert_int_equal(cvmm_virtq_set_inflight(&p.vq, p.region, REGION_BYTES, NULL), 0);
+	pair_fini(&p);
+}
+
+/* Any bytes: refused, or popped as far as they go. The front-end may write while we use it, too. */
+static void random_regions_do_no_harm(void **state)
+{
+	uint64_t random = UINT64_C(0x9e3779b97f4a7c15);
+	unsigned int taken = 0, refused = 0;
+
+	(void)state;
+	for (int round = 0; round < 20000; round++) {
+		struct cvmm_virtq_chain chain;
+		struct pair p;
+		int ret;
+
+		pair_init(&p, 8, round % 2, false);
+		for (uint32_t i = 0; i < 3; i++) {
+			add(&p, i, 1 + i % 2);
+			must_pop(&p, i, 1 + i % 2);
+		}
+		cvmm_virtq_stop(&p.vq);
+		for (uint32_t i = test_below(&random, 6); i; i--)
+			p.region[test_below(&random, 320)] =
+				(uint8_t)test_below(&random, test_below(&random, 2) ? 12 : 256);
+		assert_int_equal(cvmm_virtq_start(&p.vq, p.mem, &p.config, NULL), 0);
+		ret = cvmm_virtq_set_inflight(&p.vq, p.region, REGION_BYTES, NULL);
+		assert_true(!ret || ret == -EINVAL);
+		refused += !!ret;
+		taken += !ret;
+		for (int i = 0; !ret && i < 10; i++) {
+			if (test_below(&random, 3) == 0)
+				p.region[32 + test_below(&random, 256)] = (uint8_t)random;
+			ret = pop(&p, &chain);
+			if (ret <= 0)
+				break;
+			ret = test_below(&random, 2) ? 0 : cvmm_virtq_push(&p.vq, chain.head, 0);
+		}
+		assert_true(ret == 0 || ret == 1 || ret == -EPROTO || ret == -EINVAL);
+		pair_fini(&p);
+	}
+	assert_true(taken > 1000 && refused > 1000);
+}
+
+/* ---- a device that is killed ---------------------------------------------------------------- */
+
+/* Pops and gives back for ever, some chains late and in another order; marks what it has seen. */
+static void child_device(struct pair *p, uint64_t random)
+{
+	struct cvmm_virtq_used held[SIZE_MAX_TEST];
+	struct cvmm_virtq_chain chain;
+	size_t count = 0;
+
+	cvmm_virtq_stop(&p->vq);
+	if (cvmm_virtq_start(&p->vq, p->mem, &p->config, NULL) ||
+	    cvmm_virtq_set_inflight(&p->vq, p->region, REGION_BYTES, NULL))
+		_exit(3);
+	for (;;) {
+		int ret = count < SIZE_MAX_TEST ? pop(p, &chain) : 0;
+
+		if (ret < 0)
+			_exit(4);
+		if (ret == 1)
+			held[count++] = (struct cvmm_virtq_used){ chain.head, 1 };
+		if (ret == 1 && test_below(&random, 8) == 0) {
+			if (cvmm_virtq_rewind(&p->vq, chain.head))
+				_exit(5);
+			count--;
+		} else if (count && test_below(&random, 2)) {
+			size_t i = test_below(&random, (uint32_t)count), n = count - i;
+
+			if (n > 3)
+				n = 3;
+			if (cvmm_virtq_push_batch(&p->vq, held + i, n))
+				_exit(6);
+			memmove(held + i, held + i + n, (count - i - n) * sizeof(held[0]));
+			count -= n;
+		}
+	}
+}
+
+static pid_t fork_device(struct pair *p, uint64_t *random)
+{
+	uint64_t seed = test_random(random);
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (!pid)
+		child_device(p, seed);
+	return pid;
+}
+
+static void kill_device(pid_t pid)
+{
+	int status = 0;
+
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (!WIFSIGNALED(status))
+		fail_msg("the device ended by itself, with %d", WEXITSTATUS(status));
+}
+
+/* ---- killed at each instruction ------------------------------------------------------------- */
+
+#define STEP_CHAINS 4U
+
+/* A sanitizer has many instructions for each of ours. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define STRIDE 23
+#else
+#define STRIDE 1
+#endif
+
+/* What the child does between its two stops. */
+static void child_steps(struct pair *p, const uint16_t heads[2], int what)
+{
+	const struct cvmm_virtq_used used[] = { { heads[1], 1 }, { heads[0], 1 } };
+	struct cvmm_virtq_chain chain;
+	int ret = 0;
+
+	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
+		_exit(77);
+	raise(SIGSTOP);
+	switch (what) {
+	case 0:
+		ret = cvmm_virtq_push_batch(&p->vq, used, 2);
+		break;
+	case 1:
+		ret = cvmm_virtq_push(&p->vq, heads[1], 1);
+		break;
+	case 2:
+		ret = pop(p, &chain) - 1;
+		break;
+	default:
+		ret = cvmm_virtq_rewind(&p->vq, heads[1]);
+		break;
+	}
+	if (ret)
+		_exit(2);
+	raise(SIGSTOP);
+	_exit(0);
+}
+
+/* Return: whether the child is dead after @steps instructions; false if it came to its end before. */
+static bool step_and_kill(pid_t pid, unsigned int steps)
+{
+	bool at_end = false;
+	int status;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+		print_message("skipped: ptrace(2) is not allowed here\n");
+		skip();
+	}
+	while (steps-- && !at_end) {
+		assert_int_equal(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFSTOPPED(status));
+		at_end = WSTOPSIG(status) == SIGSTOP;
+	}
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return !at_end;
+}
+
+/* Whoever comes next serves each chain that was not given back, and none that was. */
+static void check_survivors(struct pair *p)
+{
+	unsigned int done[STEP_CHAINS] = { 0 };
+	struct cvmm_virtq_chain chain;
+	uint32_t len;
+	void *token;
+	int ret;
+
+	die_and_come_back(p);
+	while ((ret = pop(p, &chain)) == 1)
+		assert_int_equal(cvmm_virtq_push(&p->vq, chain.head, 1), 0);
+	assert_int_equal(ret, 0);
+	while ((ret = cvmm_virtq_driver_take(&p->drv, &token, &len)) == 1)
+		done[(uintptr_t)token]++;
+	assert_int_equal(ret, 0);
+	for (size_t i = 0; i < STEP_CHAINS; i++)
+		assert_int_equal(done[i], 1);
+}
+
+static void kill_at_each_instruction(bool packed, int what)
+{
+	bool killed = true;
+	unsigned int steps;
+
+	for (steps = 0; killed; steps += STRIDE) {
+		uint16_t heads[2];
+		struct pair p;
+		pid_t pid;
+
+		/* So that the packed ring wraps within the batch. */
+		pair_init(&p, packed ? 5 : 8, packed, false);
+		for (uint32_t i = 0; i < STEP_CHAINS; i++)
+			add(&p, i, 1);
+		assert_int_equal(cvmm_virtq_push(&p.vq, must_pop(&p, 0, 1), 1), 0);
+		heads[0] = must_pop(&p, 1, 1);
+		heads[1] = must_pop(&p, 2, 1);
+		pid = fork();
+		assert_true(pid >= 0);
+		if (!pid)
+			child_steps(&p, heads, what);
+		killed = step_and_kill(pid, steps);
+		check_survivors(&p);
+		pair_fini(&p);
+	}
+	assert_true(steps > 20);
+}
+
+static void a_device_may_die_at_any_instruction_of_a_batch(void **state)
+{
+	(void)state;
+	kill_at_each_instruction(false, 0);
+	kill_at_each_instruction(true, 0);
+}
+
+static void a_device_may_die_at_any_instruction_of_a_push(void **state)
+{
+	(void)state;
+	kill_at_each_instruction(false, 1);
+	kill_at_each_instruction(true, 1);
+}
+
+static void a_device_may_die_at_any_instruction_of_a_pop(void **state)
+{
+	(void)state;
+	kill_at_each_instruction(false, 2);
+	kill_at_each_instruction(true, 2);
+}
+
+static void a_device_may_die_at_any_instruction_of_a_rewind(void **state)
+{
+	(void)state;
+	kill_at_each_instruction(false, 3);
+	kill_at_each_instruction(true, 3);
+}
+
+/* ---- killed at random, with much in flight -------------------------------------------------- */
+
+#define KILLS 100
+#define TOKENS 100000U
+
+static void kill_again_and_again(uint16_t size, bool packed, bool indirect)
+{
+	static uint8_t done[TOKENS];
+	uint64_t random = UINT64_C(0x123456789abcdef) + size;
+	uint32_t next = 0;
+	struct pair p;
+
+	pair_init(&p, size, packed, indirect);
+	memset(done, 0, sizeof(done));
+	for (int kills = 0; kills < KILLS; kills++) {
+		pid_t pid = fork_device(&p, &random);
+		uint64_t until = cvmm_clock_ns() + 100000 + test_below(&random, 1500000);
+
+		while (cvmm_clock_ns() < until) {
+			uint32_t len;
+			void *token;
+			int ret;
+
+			while (next < TOKENS && !try_add(&p, next, 1 + next % 3))
+				next++;
+			cvmm_virtq_driver_publish(&p.drv);
+			while ((ret = cvmm_virtq_driver_take(&p.drv, &token, &len)) == 1) {
+				assert_true((uintptr_t)token < next);
+				assert_int_equal(done[(uintptr_t)token]++, 0);
+			}
+			assert_int_equal(ret, 0);
+		}
+		kill_device(pid);
+	}
+	/* What is left is served by the last one. */
+	start_device((cvmm_virtq_stop(&p.vq), &p));
+	while (cvmm_virtq_driver_outstanding(&p.drv)) {
+		struct cvmm_virtq_chain chain;
+		uint32_t len;
+		void *token;
+
+		if (pop(&p, &chain) == 1)
+			assert_int_equal(cvmm_virtq_push(&p.vq, chain.head, 1), 0);
+		while (cvmm_virtq_driver_take(&p.drv, &token, &len) == 1)
+			assert_int_equal(done[(uintptr_t)token]++, 0);
+	}
+	for (uint32_t i = 0; i < next; i++)
+		assert_int_equal(done[i], 1);
+	assert_true(next > KILLS);
+	pair_fini(&p);
+}
+
+static void killed_devices_lose_no_chain_of_a_split_ring(void **state)
+{
+	(void)state;
+	kill_again_and_again(8, false, false);
+	kill_again_and_again(16, false, true);
+}
+
+static void killed_devices_lose_no_chain_of_a_packed_ring(void **state)
+{
+	(void)state;
+	kill_again_and_again(7, true, false);
+	kill_again_and_again(16, true, true);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(regions_have_the_sizes_of_the_standard),
+		cmocka_unit_test(split_region_has_the_bytes_of_the_standard),
+		cmocka_unit_test(packed_region_has_the_bytes_of_the_standard),
+		cmocka_unit_test(chains_in_flight_come_again_in_their_order),
+		cmocka_unit_test(chains_that_came_again_can_be_rewound),
+		cmocka_unit_test(foreign_regions_are_refused),
+		cmocka_unit_test(random_regions_do_no_harm),
+		cmocka_unit_test(a_device_may_die_at_any_instruction_of_a_batch),
+		cmocka_unit_test(a_device_may_die_at_any_instruction_of_a_push),
+		cmocka_unit_test(a_device_may_die_at_any_instruction_of_a_pop),
+		cmocka_unit_test(a_device_may_die_at_any_instruction_of_a_rewind),
+		cmocka_unit_test(killed_devices_lose_no_chain_of_a_split_ring),
+		cmocka_unit_test(killed_devices_lose_no_chain_of_a_packed_ring),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
