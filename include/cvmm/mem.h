@@ -350,6 +350,35 @@ cvmm_mem_fast_(const struct cvmm_mem *mem, uint64_t gpa, uint64_t len, bool is_w
 	return (void *)(hot->bias + (uintptr_t)gpa);
 }
 
+/**
+ * cvmm_mem_ptr_quick() - as cvmm_mem_ptr(), in line, where that is quickly told
+ * @len: not 0
+ *
+ * Return: the host's address, or NULL: then cvmm_mem_ptr() or cvmm_mem_span() knows. Always NULL behind
+ * an IOMMU, and for memory that is mapped on demand.
+ */
+static inline __attribute__((always_inline)) void *
+cvmm_mem_ptr_quick(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, bool is_write)
+{
+	const struct cvmm_mem_fast *fast = (const struct cvmm_mem_fast *)mem;
+	const struct cvmm_mem_hot *hot = &fast->likely;
+	uint64_t offset = gpa.addr - hot->gpa, room = is_write ? hot->writable : hot->readable;
+	uint64_t slot;
+
+	if (CVMM_LIKELY(offset < room && room - offset >= len))
+		return (void *)(hot->bias + (uintptr_t)gpa.addr);
+	slot = gpa.addr >> fast->shift;
+	if (slot >= CVMM_MEM_TABLE_SLOTS ||
+	    CVMM_UNLIKELY(fast->table[slot] != fast->table[slot + 1]))
+		return NULL;
+	hot = &fast->hot[fast->table[slot]];
+	offset = gpa.addr - hot->gpa;
+	room = is_write ? hot->writable : hot->readable;
+	if (CVMM_UNLIKELY(offset >= room || room - offset < len))
+		return NULL;
+	return (void *)(hot->bias + (uintptr_t)gpa.addr);
+}
+
 static inline __attribute__((always_inline)) void
 cvmm_mem_fast_mark_(const struct cvmm_mem *mem, uint64_t gpa, uint64_t len, bool in_one_page)
 {

@@ -176,9 +176,9 @@ struct cvmm_virtq {
 	struct cvmm_mem *mem; /* reference held while started */
 	/* By head or buffer id: what is in flight, which is between pop and push. */
 	struct cvmm_virtq_slot *slots;
-	uint16_t *popped; /* ring of the heads popped, by the low bits of @pops */
-	const struct cvmm_mem_region *region; /* of @mem, where the last buffer was; may be NULL */
-	uint16_t size;			      /* 0 while not started */
+	uint16_t *popped;  /* ring of the heads popped, by the low bits of @pops */
+	uint64_t reserved; /* so that the rest is in the next line */
+	uint16_t size;	   /* 0 while not started */
 	uint16_t next_avail;
 	uint16_t avail_seen; /* split: the last avail.idx that was read and checked */
 	bool usable;	     /* started and not broken */

@@ -190,7 +190,6 @@ static void use_map(struct cvmm_virtq *vq, struct cvmm_mem *mem, const struct ar
 	bool direct = areas[0].host && areas[1].host && areas[2].host;
 
 	vq->mem = mem;
-	vq->region = NULL;
 	vq->desc_ring = areas[0].host;
 	vq->driver_area = areas[1].host;
 	vq->device_area = areas[2].host;
@@ -426,6 +425,13 @@ int cvmm_virtq_rewind(struct cvmm_virtq *vq, uint16_t head)
 
 /* ---- giving chains back --------------------------------------------------------------------- */
 
+static inline void note_unsignalled(struct cvmm_virtq *vq, uint32_t places)
+{
+	vq->unsignalled += places;
+	if (CVMM_UNLIKELY(vq->unsignalled > UNSIGNALLED_MAX))
+		vq->unsignalled = UNSIGNALLED_MAX;
+}
+
 /* Writes and publishes elements of chains in flight, and forgets these. */
 static inline int publish(struct cvmm_virtq *vq, const struct cvmm_virtq_used *used, size_t count)
 {
@@ -448,9 +454,7 @@ static inline int publish(struct cvmm_virtq *vq, const struct cvmm_virtq_used *u
 		return ret;
 	for (size_t i = 0; i < count; i++)
 		forget(vq, used[i].head);
-	vq->unsignalled += places;
-	if (CVMM_UNLIKELY(vq->unsignalled > UNSIGNALLED_MAX))
-		vq->unsignalled = UNSIGNALLED_MAX;
+	note_unsignalled(vq, places);
 	return 0;
 }
 
@@ -488,19 +492,41 @@ static inline bool may_push(const struct cvmm_virtq *vq, const struct cvmm_virtq
 	return is_in_flight(vq, used->head) && used->len_bytes <= vq->slots[used->head].bytes;
 }
 
+/* With anything that most queues have not. */
+static __attribute__((noinline)) int push_specially(struct cvmm_virtq *vq,
+						    struct cvmm_virtq_used used)
+{
+	if (vq->extras & VIRTQ_EXTRA_IN_ORDER) {
+		set_done(vq, &used);
+		return publish_in_order(vq);
+	}
+	return publish(vq, &used, 1);
+}
+
 int cvmm_virtq_push(struct cvmm_virtq *vq, uint16_t head, uint32_t len_bytes)
 {
 	const struct cvmm_virtq_used used = { head, len_bytes };
+	struct cvmm_virtq_slot *slot = &vq->slots[head];
+	uint32_t places;
 
 	if (CVMM_UNLIKELY(!vq->usable))
 		return cvmm_virtq_refusal(vq);
 	if (CVMM_UNLIKELY(!may_push(vq, &used)))
 		return -EINVAL;
-	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_IN_ORDER)) {
-		set_done(vq, &used);
-		return publish_in_order(vq);
+	if (CVMM_UNLIKELY(vq->extras || !(vq->flags & VIRTQ_DIRECT)))
+		return push_specially(vq, used);
+	if (vq->flags & VIRTQ_PACKED) {
+		places = slot->descs;
+		cvmm_virtq_packed_publish_one(vq, &used, places);
+	} else {
+		places = 1;
+		cvmm_virtq_split_publish_one(vq, &used);
 	}
-	return publish(vq, &used, 1);
+	vq->descs_in_use -= slot->descs;
+	vq->in_flight--;
+	slot->descs = 0;
+	note_unsignalled(vq, places);
+	return 0;
 }
 
 int cvmm_virtq_push_chain(struct cvmm_virtq *vq, const struct cvmm_virtq_chain *chain,

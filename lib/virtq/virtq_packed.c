@@ -156,6 +156,53 @@ virtq_inline int walk_list(struct walk *walk, struct desc desc, uint16_t i, bool
 	return ret;
 }
 
+/*
+ * Return: whether the list was gathered, whose first descriptor's second half is @rest. Only its own
+ * fields are checked here.
+ */
+virtq_inline bool take_quickly(const struct cvmm_virtq *vq, uint64_t rest, struct iovec *iov,
+			       size_t iov_max, struct cvmm_virtq_chain *ret_chain,
+			       uint32_t *ret_descs)
+{
+	struct quick q = quick_start(iov, iov_max);
+	const uint8_t *p = vq->desc_ring + desc_at(vq->next_avail);
+	const uint8_t *end = vq->desc_ring + desc_at(vq->size), *table;
+	uint64_t addr = fetch_le64(p);
+	uint32_t descs = 1;
+
+	if (rest >> 48 & CVMM_VIRTQ_DESC_F_INDIRECT) {
+		uint32_t entries = (uint32_t)rest / DESC_SIZE;
+
+		table = quick_table(vq, addr, (uint32_t)rest, (uint32_t)(rest >> 48));
+		if (CVMM_UNLIKELY(!table))
+			return false;
+		for (; entries; entries--, table += DESC_SIZE) {
+			uint64_t half = fetch_le64(table + PACKED_REST);
+
+			if (CVMM_UNLIKELY(!quick_add(&q, vq->mem, fetch_le64(table), (uint32_t)half,
+						     (uint32_t)(half >> 48))))
+				return false;
+		}
+	} else {
+		while (CVMM_LIKELY(
+			quick_add(&q, vq->mem, addr, (uint32_t)rest, (uint32_t)(rest >> 48)))) {
+			if (!(rest >> 48 & CVMM_VIRTQ_DESC_F_NEXT))
+				goto ended;
+			p += DESC_SIZE;
+			p = p == end ? vq->desc_ring : p;
+			rest = fetch_le64(p + PACKED_REST);
+			addr = fetch_le64(p);
+			if (CVMM_UNLIKELY(descs++ == vq->size ||
+					  (rest >> 48 & CVMM_VIRTQ_DESC_F_INDIRECT)))
+				return false;
+		}
+		return false;
+	}
+ended:
+	*ret_descs = descs;
+	return quick_result(&q, iov, (uint16_t)(rest >> 32), ret_chain);
+}
+
 /* ---- taking chains -------------------------------------------------------------------------- */
 
 /* Whether such a list may be taken, and its id may be in flight. */
@@ -218,23 +265,20 @@ static __attribute__((noinline)) int walk_failed(struct cvmm_virtq *vq, int resu
 	return ret;
 }
 
-/* Return: as cvmm_virtq_packed_pop(), or 2 if a list was failed. */
-virtq_inline int pop_once(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max, bool is_first,
-			  bool direct, struct cvmm_virtq_chain *ret_chain)
+/*
+ * Gathers the list by the rules, from its first descriptor's second half on, which is available. Return: as
+ * pop_once().
+ */
+static __attribute__((noinline)) int take(struct cvmm_virtq *vq, uint64_t rest, struct iovec *iov,
+					  size_t iov_max, bool is_first, bool direct,
+					  struct cvmm_virtq_chain *ret_chain)
 {
 	struct walk walk = walk_start(vq, iov, iov_max);
 	uint32_t descs = 0;
 	struct desc desc;
-	uint64_t rest;
 	uint16_t id;
 	int ret;
 
-	ret = area_load_u64(vq, vq->desc_ring, vq->config.desc,
-			    desc_at(vq->next_avail) + PACKED_REST, direct, &rest);
-	if (!direct && ret)
-		return cvmm_virtq_area_failed(vq, ret);
-	if (!is_available((uint16_t)(rest >> 48), vq->avail_wrap))
-		return 0;
 	ret = desc_rest(vq, vq->next_avail, rest, direct, &desc, &id);
 	if (!ret)
 		ret = walk_list(&walk, desc, vq->next_avail, direct, false, &id, &descs);
@@ -251,6 +295,29 @@ virtq_inline int pop_once(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_m
 	note_pop(vq, id, (uint16_t)descs, ret_chain->writable_bytes, false);
 	go_to_next_list(vq, descs);
 	return 1;
+}
+
+/* Return: as cvmm_virtq_packed_pop(), or 2 if a list was failed. */
+virtq_inline int pop_once(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max, bool is_first,
+			  bool direct, struct cvmm_virtq_chain *ret_chain)
+{
+	uint32_t descs = 0;
+	uint64_t rest;
+	int ret;
+
+	ret = area_load_u64(vq, vq->desc_ring, vq->config.desc,
+			    desc_at(vq->next_avail) + PACKED_REST, direct, &rest);
+	if (!direct && ret)
+		return cvmm_virtq_area_failed(vq, ret);
+	if (!is_available((uint16_t)(rest >> 48), vq->avail_wrap))
+		return 0;
+	if (direct && CVMM_LIKELY(take_quickly(vq, rest, iov, iov_max, ret_chain, &descs) &&
+				  !check_list(vq, ret_chain->head, descs))) {
+		note_pop(vq, ret_chain->head, (uint16_t)descs, ret_chain->writable_bytes, false);
+		go_to_next_list(vq, descs);
+		return 1;
+	}
+	return take(vq, rest, iov, iov_max, is_first, direct, ret_chain);
 }
 
 static __attribute__((noinline)) int pop_indirectly(struct cvmm_virtq *vq, struct iovec *iov,
@@ -338,7 +405,7 @@ virtq_inline int put_used(struct cvmm_virtq *vq, uint16_t at, const struct cvmm_
 
 	if (direct) {
 		cvmm_put_le32(p, used->len_bytes);
-		cvmm_put_le16(p + sizeof(uint32_t), used->head);
+		cvmm_put_le16(p + PACKED_ID - PACKED_REST, used->head);
 		area_mark(vq, vq->config.desc, rest, PACKED_FLAGS - PACKED_REST);
 		return 0;
 	}

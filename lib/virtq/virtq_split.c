@@ -36,12 +36,10 @@ static inline uint32_t ring_slot(const struct cvmm_virtq *vq, uint16_t index)
  * @entries: descriptors in the current table
  * @left: descriptors that may yet come before the chain must be a loop
  * @in_table: the current table is an indirect one
- * @ring_descs: descriptors of the ring that were seen
  */
 struct position {
 	uint32_t entries;
 	uint32_t left;
-	uint32_t ring_descs;
 	bool in_table;
 };
 
@@ -88,7 +86,6 @@ virtq_inline int walk_chain(struct walk *walk, struct position *at, uint32_t i, 
 		ret = desc_get(walk, at, i, direct, &desc);
 		if (CVMM_UNLIKELY(ret))
 			return ret;
-		at->ring_descs += !at->in_table;
 		if (desc.flags & CVMM_VIRTQ_DESC_F_INDIRECT) {
 			if (at->in_table)
 				return CVMM_VIRTQ_INDIRECT_NESTED;
@@ -112,6 +109,41 @@ virtq_inline int walk_chain(struct walk *walk, struct position *at, uint32_t i, 
 			return CVMM_VIRTQ_LOOP;
 		i = desc.next;
 	}
+}
+
+/* Return: whether the chain was gathered. */
+virtq_inline bool take_quickly(const struct cvmm_virtq *vq, uint16_t head, struct iovec *iov,
+			       size_t iov_max, struct cvmm_virtq_chain *ret_chain)
+{
+	struct quick q = quick_start(iov, iov_max);
+	const uint8_t *ring = vq->desc_ring, *table = ring;
+	uint32_t entries = vq->size, left = entries, i = head;
+
+	for (;;) {
+		uint64_t addr = fetch_le64(table + (size_t)i * DESC_SIZE);
+		uint64_t rest = fetch_le64(table + (size_t)i * DESC_SIZE + PACKED_REST);
+		uint32_t flags = (uint32_t)(rest >> 32);
+
+		if (flags & CVMM_VIRTQ_DESC_F_INDIRECT) {
+			if (table != ring)
+				return false;
+			table = quick_table(vq, addr, (uint32_t)rest, flags);
+			if (CVMM_UNLIKELY(!table || table == ring))
+				return false;
+			entries = (uint32_t)rest / DESC_SIZE;
+			left = entries;
+			i = 0;
+			continue;
+		}
+		if (CVMM_UNLIKELY(!quick_add(&q, vq->mem, addr, (uint32_t)rest, flags)))
+			return false;
+		if (!(flags & CVMM_VIRTQ_DESC_F_NEXT))
+			break;
+		i = flags >> 16;
+		if (CVMM_UNLIKELY(i >= entries || !--left))
+			return false;
+	}
+	return quick_result(&q, iov, head, ret_chain);
 }
 
 /* ---- taking chains -------------------------------------------------------------------------- */
@@ -170,8 +202,9 @@ static __attribute__((noinline)) int walk_failed(struct cvmm_virtq *vq, uint16_t
 }
 
 /* Gathers the chain at @head, which is in the table and not in flight. Return: as pop_once(). */
-virtq_inline int take(struct cvmm_virtq *vq, uint16_t head, struct iovec *iov, size_t iov_max,
-		      bool is_first, bool again, bool direct, struct cvmm_virtq_chain *ret_chain)
+static __attribute__((noinline)) int take(struct cvmm_virtq *vq, uint16_t head, struct iovec *iov,
+					  size_t iov_max, bool is_first, bool again, bool direct,
+					  struct cvmm_virtq_chain *ret_chain)
 {
 	struct position at = { .entries = vq->size, .left = vq->size };
 	struct walk walk = walk_start(vq, iov, iov_max);
@@ -184,7 +217,7 @@ virtq_inline int take(struct cvmm_virtq *vq, uint16_t head, struct iovec *iov, s
 		return ret ? ret : 2;
 	}
 	walk_result(&walk, head, ret_chain);
-	note_pop(vq, head, (uint16_t)at.ring_descs, ret_chain->writable_bytes, again);
+	note_pop(vq, head, 1, ret_chain->writable_bytes, again);
 	return 1;
 }
 
@@ -203,6 +236,11 @@ virtq_inline int pop_once(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_m
 	ret = next_head(vq, direct, &head);
 	if (CVMM_UNLIKELY(ret))
 		return ret;
+	if (direct && CVMM_LIKELY(take_quickly(vq, head, iov, iov_max, ret_chain))) {
+		note_pop(vq, head, 1, ret_chain->writable_bytes, false);
+		vq->next_avail++;
+		return 1;
+	}
 	ret = take(vq, head, iov, iov_max, is_first, false, direct, ret_chain);
 	vq->next_avail = (uint16_t)(vq->next_avail + (ret == 1));
 	return ret;

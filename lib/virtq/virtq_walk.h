@@ -7,8 +7,8 @@
  * the driver may rewrite the table while we walk, and gains nothing by it. Each buffer becomes one
  * iovec, or one for each region of guest memory that it touches.
  *
- * Most buffers lie in the region where the last one was, which the queue remembers: the map does
- * not change while the queue holds it. Others go through cvmm_mem_span().
+ * Most buffers are found in line. Others, which cross regions or are behind an IOMMU, go through
+ * cvmm_mem_span().
  *
  * An indirect table that lies in one region is read through its host address. Others, which only
  * an odd driver makes, or any driver behind an IOMMU, are read descriptor by descriptor through
@@ -67,33 +67,14 @@ virtq_inline struct walk walk_start(struct cvmm_virtq *vq, struct iovec *iov, si
 	};
 }
 
-/* Host address of a range inside @region, or NULL. @len is not 0. */
-virtq_inline uint8_t *region_ptr(const struct cvmm_mem_region *region, uint64_t addr, uint32_t len,
-				 enum cvmm_access access)
-{
-	uint64_t offset;
-
-	if (CVMM_UNLIKELY(!region || ((unsigned int)access & ~(unsigned int)region->access)))
-		return NULL;
-	offset = addr - region->gpa; /* of an address below the region: larger than any region */
-	if (CVMM_UNLIKELY(!cvmm_range_inside(offset, len, region->len_bytes)))
-		return NULL;
-	return region->host + offset;
-}
-
-/* Adds a buffer that is not inside the region of the last one. */
-static __attribute__((noinline)) int span_elsewhere(struct cvmm_virtq *vq, struct desc desc,
+/* Adds a buffer that is not found in line. */
+static __attribute__((noinline)) int span_elsewhere(const struct cvmm_virtq *vq, struct desc desc,
 						    enum cvmm_access access, struct iovec *iov,
 						    size_t iov_max, size_t *ret_count)
 {
-	cvmm_gpa gpa = cvmm_gpa_from(desc.addr);
-	const struct cvmm_mem_region *region = cvmm_mem_region_find(vq->mem, gpa);
-	int ret;
+	int ret = cvmm_mem_span(vq->mem, cvmm_gpa_from(desc.addr), desc.len, access, iov, iov_max,
+				ret_count);
 
-	/* Of memory that is mapped on demand there is no address to remember. */
-	if (region && region->host)
-		vq->region = region;
-	ret = cvmm_mem_span(vq->mem, gpa, desc.len, access, iov, iov_max, ret_count);
 	if (ret == -ENOBUFS)
 		return CVMM_VIRTQ_TOO_MANY_PIECES;
 	if (ret && ret != -EAGAIN && ret != -ENOTSUP)
@@ -114,7 +95,7 @@ virtq_inline int add_buffer(struct walk *walk, const struct desc *desc)
 	walk->saw_writable = writable;
 	if (CVMM_UNLIKELY(!desc->len))
 		return 0;
-	host = region_ptr(walk->vq->region, desc->addr, desc->len, access);
+	host = cvmm_mem_ptr_quick(walk->vq->mem, cvmm_gpa_from(desc->addr), desc->len, writable);
 	if (CVMM_UNLIKELY(!host)) {
 		ret = span_elsewhere(walk->vq, *desc, access, walk->iov + walk->pieces,
 				     walk->iov_max - walk->pieces, &count);
@@ -152,7 +133,7 @@ virtq_inline int table_enter(struct walk *walk, const struct desc *desc)
 	if (desc->len / DESC_SIZE > CVMM_VIRTQ_INDIRECT_MAX)
 		return CVMM_VIRTQ_INDIRECT_TOO_LONG;
 	walk->table_gpa = gpa;
-	walk->table = region_ptr(walk->vq->region, desc->addr, desc->len, CVMM_ACCESS_READ);
+	walk->table = cvmm_mem_ptr_quick(mem, gpa, desc->len, false);
 	if (CVMM_LIKELY(walk->table))
 		return 0;
 	ret = cvmm_mem_check(mem, gpa, desc->len, CVMM_ACCESS_READ);
@@ -183,6 +164,82 @@ virtq_inline int table_fetch(const struct walk *walk, uint32_t i, uint64_t *ret_
 	*ret_addr = fetch_le64(p);
 	*ret_rest = fetch_le64(p + PACKED_REST);
 	return 0;
+}
+
+/* ---- the quick walk ------------------------------------------------------------------------- */
+
+/*
+ * Chains as nearly all drivers make them are gathered by a walk that has nothing for the others: no calls,
+ * so that its state stays in registers, and one outcome for all that it does not know. Then the other
+ * walk starts anew, and believes nothing that this one has seen.
+ */
+struct quick {
+	struct iovec *out;
+	struct iovec *end;
+	struct iovec *readable_end;
+	uint64_t bytes;
+	uint64_t readable_bytes;
+};
+
+virtq_inline struct quick quick_start(struct iovec *iov, size_t iov_max)
+{
+	return (struct quick){
+		.out = iov,
+		.end = iov + (iov_max < PIECES_MAX ? iov_max : PIECES_MAX),
+		.readable_end = iov,
+	};
+}
+
+/* Return: whether the buffer could be added. */
+virtq_inline bool quick_add(struct quick *q, const struct cvmm_mem *mem, uint64_t addr,
+			    uint32_t len, uint32_t flags)
+{
+	bool writable = flags & CVMM_VIRTQ_DESC_F_WRITE;
+	void *host;
+
+	if (CVMM_UNLIKELY(!len || q->out == q->end))
+		return false;
+	host = cvmm_mem_ptr_quick(mem, cvmm_gpa_from(addr), len, writable);
+	if (CVMM_UNLIKELY(!host))
+		return false;
+	q->out->iov_base = host;
+	q->out->iov_len = len;
+	q->bytes += len;
+	if (!writable) {
+		/* A writable one came before? */
+		if (CVMM_UNLIKELY(q->readable_end != q->out))
+			return false;
+		q->readable_end = q->out + 1;
+		q->readable_bytes = q->bytes;
+	}
+	q->out++;
+	return true;
+}
+
+/* The table of an indirect descriptor, or NULL. */
+virtq_inline const uint8_t *quick_table(const struct cvmm_virtq *vq, uint64_t addr, uint32_t len,
+					uint32_t flags)
+{
+	if (CVMM_UNLIKELY(!(vq->flags & VIRTQ_INDIRECT) || (flags & CVMM_VIRTQ_DESC_F_NEXT) ||
+			  !len || len % DESC_SIZE || len / DESC_SIZE > CVMM_VIRTQ_INDIRECT_MAX))
+		return NULL;
+	return cvmm_mem_ptr_quick(vq->mem, cvmm_gpa_from(addr), len, false);
+}
+
+/* Return: false if there are more bytes than this walk knows about. */
+virtq_inline bool quick_result(const struct quick *q, struct iovec *iov, uint16_t head,
+			       struct cvmm_virtq_chain *ret_chain)
+{
+	if (CVMM_UNLIKELY(q->bytes > UINT32_MAX))
+		return false;
+	ret_chain->head = head;
+	ret_chain->readable_count = (uint16_t)(q->readable_end - iov);
+	ret_chain->writable_count = (uint16_t)(q->out - q->readable_end);
+	ret_chain->readable = iov;
+	ret_chain->writable = q->readable_end;
+	ret_chain->readable_bytes = (uint32_t)q->readable_bytes;
+	ret_chain->writable_bytes = (uint32_t)(q->bytes - q->readable_bytes);
+	return true;
 }
 
 /* ---- the end -------------------------------------------------------------------------------- */
