@@ -341,13 +341,15 @@ int cvmm_virtq_packed_publish(struct cvmm_virtq *vq, const struct cvmm_virtq_use
 
 /*
  * How far @next_used is behind the descriptor that the driver waits for: 1 if that was the last one to
- * be used. Not positive if it is yet to come.
+ * be used. Places come again after two turns, so that one that is yet to come was there that long ago.
  */
 static inline int64_t distance_behind(const struct cvmm_virtq *vq, uint16_t off, bool wrap)
 {
 	int64_t distance = (int64_t)vq->next_used - off;
 
-	return wrap == vq->used_wrap ? distance : distance + vq->size;
+	if (wrap != vq->used_wrap)
+		distance += vq->size;
+	return distance > 0 ? distance : distance + 2 * vq->size;
 }
 
 bool cvmm_virtq_packed_wants_notify(struct cvmm_virtq *vq, uint32_t count)
