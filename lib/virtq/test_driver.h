@@ -31,6 +31,11 @@ struct test_driver {
 	uint8_t *used;
 	uint16_t avail_idx; /* what was published last */
 	uint16_t used_seen; /* used.idx up to which elements were taken */
+	/* Packed: where the next descriptor is made available, and where the next one will be used. */
+	uint16_t place;
+	uint16_t used_place;
+	bool wrap;
+	bool used_wrap;
 };
 
 static inline void *test_host(struct test_driver *d, uint64_t gpa, uint64_t len)
@@ -92,6 +97,8 @@ static inline void test_driver_start(struct test_driver *d, const struct cvmm_vi
 	d->used = test_host(d, config->used.addr, used_entry_at(size) + EVENT_SIZE);
 	d->avail_idx = 0;
 	d->used_seen = 0;
+	d->place = d->used_place = 0;
+	d->wrap = d->used_wrap = true;
 	cvmm_virtq_stop(&d->vq);
 	memset(d->desc, 0, (size_t)size * DESC_SIZE);
 	memset(d->avail, 0, avail_entry_at(size) + EVENT_SIZE);
@@ -182,6 +189,69 @@ static inline void test_set_used_event(struct test_driver *d, uint16_t event)
 static inline uint16_t test_avail_event(struct test_driver *d)
 {
 	return ring_load(d->used, used_entry_at(d->config.size), __ATOMIC_RELAXED);
+}
+
+/* ---- packed rings: the three pointers are the ring and the two event structures ------------- */
+
+static inline struct cvmm_virtq_config test_packed_config(uint16_t size)
+{
+	struct cvmm_virtq_config config = test_config(size);
+
+	config.packed = true;
+	return config;
+}
+
+/* Makes the next descriptor available; the flags are written last. */
+static inline void test_packed_put(struct test_driver *d, uint64_t addr, uint32_t len,
+				   uint16_t flags, uint16_t id)
+{
+	uint8_t *desc = d->desc + (size_t)d->place * DESC_SIZE;
+
+	flags |= d->wrap ? CVMM_VIRTQ_DESC_F_AVAIL : CVMM_VIRTQ_DESC_F_USED;
+	cvmm_put_le64(desc, addr);
+	cvmm_put_le32(desc + PACKED_REST, len);
+	cvmm_put_le16(desc + PACKED_REST + sizeof(uint32_t), id);
+	ring_store(desc, PACKED_FLAGS, flags, __ATOMIC_RELEASE);
+	if (++d->place == d->config.size) {
+		d->place = 0;
+		d->wrap = !d->wrap;
+	}
+}
+
+/* One readable descriptor of 8 bytes as a whole list. */
+static inline void test_packed_simple(struct test_driver *d, uint16_t id)
+{
+	test_packed_put(d, TEST_DATA + id * UINT64_C(8), 8, 0, id);
+}
+
+/* Takes the next used descriptor, if there is one; its list had @descs. */
+static inline bool test_packed_take(struct test_driver *d, uint16_t descs, uint16_t *ret_id,
+				    uint32_t *ret_len)
+{
+	const uint32_t both = CVMM_VIRTQ_DESC_F_AVAIL | CVMM_VIRTQ_DESC_F_USED;
+	const uint8_t *desc = d->desc + (size_t)d->used_place * DESC_SIZE;
+	uint16_t flags = ring_load(desc, PACKED_FLAGS, __ATOMIC_ACQUIRE);
+	uint32_t next = (uint32_t)d->used_place + descs;
+
+	if ((flags & both) != (d->used_wrap ? both : 0))
+		return false;
+	*ret_id = cvmm_get_le16(desc + PACKED_REST + sizeof(uint32_t));
+	*ret_len = flags & CVMM_VIRTQ_DESC_F_WRITE ? cvmm_get_le32(desc + PACKED_REST) : 0;
+	if (next >= d->config.size) {
+		next -= d->config.size;
+		d->used_wrap = !d->used_wrap;
+	}
+	d->used_place = (uint16_t)next;
+	return true;
+}
+
+/* The driver's event suppression structure. */
+static inline void test_packed_set_event(struct test_driver *d, uint16_t off, bool wrap,
+					 uint32_t flags)
+{
+	uint32_t event = off | (wrap ? CVMM_VIRTQ_EVENT_WRAP : 0U);
+
+	cvmm_put_le32(d->avail, event | flags << PACKED_EVENT_FLAGS_SHIFT);
 }
 
 /* A cheap generator with a fixed start, so that a failure can be had again. */
