@@ -560,25 +560,36 @@ bool cvmm_virtq_should_notify(struct cvmm_virtq *vq)
 					: cvmm_virtq_split_wants_notify(vq, count);
 }
 
-static void ask_kicks(struct cvmm_virtq *vq, bool on)
+static int ask_kicks(struct cvmm_virtq *vq, bool on)
 {
-	if (vq->flags & VIRTQ_PACKED)
-		cvmm_virtq_packed_ask_kicks(vq, on);
-	else
-		cvmm_virtq_split_ask_kicks(vq, on);
+	int ret = vq->flags & VIRTQ_PACKED ? cvmm_virtq_packed_ask_kicks(vq, on)
+					   : cvmm_virtq_split_ask_kicks(vq, on);
+
+	vq->extras &= (uint8_t)~VIRTQ_EXTRA_UNASKED;
+	if (CVMM_UNLIKELY(ret && on))
+		vq->extras |= VIRTQ_EXTRA_UNASKED;
+	return ret;
+}
+
+__attribute__((cold)) int cvmm_virtq_ask_kicks_again(struct cvmm_virtq *vq)
+{
+	int ret = ask_kicks(vq, true);
+
+	return ret ? cvmm_virtq_area_failed(vq, ret) : 0;
 }
 
 void cvmm_virtq_disable_notifications(struct cvmm_virtq *vq)
 {
 	if (vq->usable)
-		ask_kicks(vq, false);
+		(void)ask_kicks(vq, false);
 }
 
 bool cvmm_virtq_enable_notifications(struct cvmm_virtq *vq)
 {
 	if (!vq->usable)
 		return false;
-	ask_kicks(vq, true);
+	if (ask_kicks(vq, true))
+		return true; /* not to be waited with: pop will say what is wrong */
 	full_fence();
 	return vq->flags & VIRTQ_PACKED ? cvmm_virtq_packed_has_more(vq)
 					: cvmm_virtq_split_has_more(vq);

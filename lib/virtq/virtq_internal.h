@@ -52,6 +52,7 @@ enum {
 	VIRTQ_EXTRA_INFLIGHT = 1 << 2,
 	VIRTQ_EXTRA_TRACE = 1 << 3,
 	VIRTQ_EXTRA_OLD_MAPS = 1 << 4, /* chains of another map may be in flight */
+	VIRTQ_EXTRA_UNASKED = 1 << 5,  /* kicks are wanted, and the driver could not be told */
 };
 
 /**
@@ -134,8 +135,13 @@ int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs);
 bool cvmm_virtq_split_wants_notify(struct cvmm_virtq *vq, uint32_t count);
 bool cvmm_virtq_packed_wants_notify(struct cvmm_virtq *vq, uint32_t count);
 
-void cvmm_virtq_split_ask_kicks(struct cvmm_virtq *vq, bool on);
-void cvmm_virtq_packed_ask_kicks(struct cvmm_virtq *vq, bool on);
+/* Return: 0, -EFAULT or -EAGAIN. */
+int cvmm_virtq_split_ask_kicks(struct cvmm_virtq *vq, bool on);
+int cvmm_virtq_packed_ask_kicks(struct cvmm_virtq *vq, bool on);
+
+/* For a pop that found nothing: tells what could not be told before. Return: 0; or why it still cannot. */
+int cvmm_virtq_ask_kicks_again(struct cvmm_virtq *vq);
+
 bool cvmm_virtq_split_has_more(struct cvmm_virtq *vq);
 bool cvmm_virtq_packed_has_more(struct cvmm_virtq *vq);
 

@@ -237,7 +237,9 @@ static __attribute__((noinline)) int pop_indirectly(struct cvmm_virtq *vq, struc
 						    size_t iov_max, bool is_first,
 						    struct cvmm_virtq_chain *ret_chain)
 {
-	return pop_once(vq, iov, iov_max, is_first, false, ret_chain);
+	int ret = pop_once(vq, iov, iov_max, is_first, false, ret_chain);
+
+	return !ret && (vq->extras & VIRTQ_EXTRA_UNASKED) ? cvmm_virtq_ask_kicks_again(vq) : ret;
 }
 
 int cvmm_virtq_packed_pop(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max, bool is_first,
@@ -376,7 +378,7 @@ bool cvmm_virtq_packed_wants_notify(struct cvmm_virtq *vq, uint32_t count)
 	}
 }
 
-void cvmm_virtq_packed_ask_kicks(struct cvmm_virtq *vq, bool on)
+int cvmm_virtq_packed_ask_kicks(struct cvmm_virtq *vq, bool on)
 {
 	uint32_t flags = on ? CVMM_VIRTQ_EVENT_ENABLE : CVMM_VIRTQ_EVENT_DISABLE, event = 0;
 
@@ -386,9 +388,8 @@ void cvmm_virtq_packed_ask_kicks(struct cvmm_virtq *vq, bool on)
 	}
 	event |= flags << PACKED_EVENT_FLAGS_SHIFT;
 	if (vq->flags & VIRTQ_DIRECT)
-		area_store_u32(vq, vq->device_area, vq->config.used, event, true);
-	else
-		(void)area_store_u32(vq, NULL, vq->config.used, event, false);
+		return area_store_u32(vq, vq->device_area, vq->config.used, event, true);
+	return area_store_u32(vq, NULL, vq->config.used, event, false);
 }
 
 bool cvmm_virtq_packed_has_more(struct cvmm_virtq *vq)
