@@ -24,6 +24,7 @@
 
 struct test_driver {
 	struct cvmm_mem *mem;
+	struct cvmm_mem *device_mem; /* what the device is given instead, if not NULL */
 	struct cvmm_virtq vq;
 	struct cvmm_virtq_config config;
 	uint8_t *desc;
@@ -103,7 +104,7 @@ static inline void test_driver_start(struct test_driver *d, const struct cvmm_vi
 	memset(d->desc, 0, (size_t)size * DESC_SIZE);
 	memset(d->avail, 0, avail_entry_at(size) + EVENT_SIZE);
 	memset(d->used, 0, used_entry_at(size) + EVENT_SIZE);
-	CVMM_BUG_ON(cvmm_virtq_start(&d->vq, d->mem, config, NULL));
+	CVMM_BUG_ON(cvmm_virtq_start(&d->vq, d->device_mem ? d->device_mem : d->mem, config, NULL));
 }
 
 static inline void test_driver_init(struct test_driver *d, uint16_t size)
@@ -118,6 +119,7 @@ static inline void test_driver_init(struct test_driver *d, uint16_t size)
 static inline void test_driver_fini(struct test_driver *d)
 {
 	cvmm_virtq_fini(&d->vq);
+	d->device_mem = cvmm_mem_unref(d->device_mem);
 	d->mem = cvmm_mem_unref(d->mem);
 }
 
@@ -266,6 +268,14 @@ static inline uint64_t test_random(uint64_t *state)
 static inline uint32_t test_below(uint64_t *state, uint32_t limit)
 {
 	return (uint32_t)((test_random(state) >> 32) % limit);
+}
+
+/* Operations of a model test: @usual, or what who wants a long run says in the environment. */
+static inline uint32_t test_operations(uint32_t usual)
+{
+	const char *wanted = getenv("CVMM_TEST_OPERATIONS");
+
+	return wanted ? (uint32_t)strtoul(wanted, NULL, 10) : usual;
 }
 
 #endif /* CVMM_VIRTQ_TEST_DRIVER_H */
