@@ -256,6 +256,33 @@ static inline void test_packed_set_event(struct test_driver *d, uint16_t off, bo
 	cvmm_put_le32(d->avail, event | flags << PACKED_EVENT_FLAGS_SHIFT);
 }
 
+/* ---- either format ------------------------------------------------------------------------- */
+
+/* One descriptor as a whole chain, with @id as head or buffer id. */
+static inline void test_put_one(struct test_driver *d, uint16_t id, uint64_t addr, uint32_t len,
+				uint16_t flags)
+{
+	if (d->config.packed) {
+		test_packed_put(d, addr, len, flags, id);
+		return;
+	}
+	test_desc(d, id, addr, len, flags, 0);
+	test_make_available(d, id);
+}
+
+/* Takes the next used element of a chain of one descriptor. */
+static inline bool test_take_one(struct test_driver *d, uint16_t *ret_id, uint32_t *ret_len)
+{
+	uint32_t id;
+
+	if (d->config.packed)
+		return test_packed_take(d, 1, ret_id, ret_len);
+	if (!test_take_used(d, &id, ret_len))
+		return false;
+	*ret_id = (uint16_t)id;
+	return true;
+}
+
 /* A cheap generator with a fixed start, so that a failure can be had again. */
 static inline uint64_t test_random(uint64_t *state)
 {
