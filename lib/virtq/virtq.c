@@ -77,11 +77,8 @@ __attribute__((cold)) bool cvmm_virtq_may_fail(struct cvmm_virtq *vq,
 					       enum cvmm_virtq_violation violation)
 {
 	/* What is wrong with the queue itself is not one chain's. */
-	if (!vq->policy || violation == CVMM_VIRTQ_BAD_AREA ||
-	    !vq->policy(vq->policy_ctx, violation))
-		return false;
-	count_violation(vq, violation);
-	return true;
+	return vq->policy && violation != CVMM_VIRTQ_BAD_AREA &&
+	       vq->policy(vq->policy_ctx, violation);
 }
 
 __attribute__((cold)) int cvmm_virtq_refusal(const struct cvmm_virtq *vq)
@@ -528,7 +525,8 @@ int cvmm_virtq_push_batch(struct cvmm_virtq *vq, const struct cvmm_virtq_used *u
 	return ret || !count ? ret : publish(vq, used, count);
 }
 
-int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs)
+int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs,
+			  enum cvmm_virtq_violation violation)
 {
 	int ret;
 
@@ -537,8 +535,10 @@ int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs)
 	if (ret) {
 		forget(vq, head);
 		vq->pops--;
+		return ret;
 	}
-	return ret;
+	count_violation(vq, violation);
+	return 0;
 }
 
 /* ---- notifications -------------------------------------------------------------------------- */

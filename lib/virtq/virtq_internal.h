@@ -103,7 +103,7 @@ int cvmm_virtq_break(struct cvmm_virtq *vq, enum cvmm_virtq_violation violation)
 /* What an access to an area failed with, as a call's result: it breaks the queue unless it can be retried. */
 int cvmm_virtq_area_failed(struct cvmm_virtq *vq, int code);
 
-/* Whether the chain may be failed instead; counts the violation if so. */
+/* Whether the chain may be failed instead. */
 bool cvmm_virtq_may_fail(struct cvmm_virtq *vq, enum cvmm_virtq_violation violation);
 
 /* -EINVAL or -EPROTO, for a queue that is not usable. */
@@ -128,8 +128,12 @@ int cvmm_virtq_split_publish(struct cvmm_virtq *vq, const struct cvmm_virtq_used
 int cvmm_virtq_packed_publish(struct cvmm_virtq *vq, const struct cvmm_virtq_used *used,
 			      size_t count);
 
-/* Gives back a chain that was never handed out, with no bytes. Return: as cvmm_virtq_push(). */
-int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs);
+/*
+ * Gives back a chain that was never handed out, with no bytes, and counts the violation. Return: as
+ * cvmm_virtq_push().
+ */
+int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs,
+			  enum cvmm_virtq_violation violation);
 
 /* The decision, after the fence, on @count elements since the last. */
 bool cvmm_virtq_split_wants_notify(struct cvmm_virtq *vq, uint32_t count);

@@ -156,7 +156,7 @@ virtq_inline void go_to_next_list(struct cvmm_virtq *vq, uint32_t descs)
 		vq->avail_wrap = !vq->avail_wrap;
 }
 
-/* Where a list ends, read anew: for one that is given back unseen. Return: 0, or non-zero. */
+/* Where a list ends, read anew: for one that is given back unseen. Return: 0, a violation, or -EAGAIN. */
 static int find_end(const struct cvmm_virtq *vq, uint16_t *ret_id, uint32_t *ret_descs)
 {
 	bool direct = vq->flags & VIRTQ_DIRECT;
@@ -189,10 +189,13 @@ static __attribute__((noinline)) int walk_failed(struct cvmm_virtq *vq, int resu
 		return result;
 	if (result == CVMM_VIRTQ_TOO_MANY_PIECES && !is_first)
 		return -ENOBUFS;
-	if (find_end(vq, &id, &descs) || check_list(vq, id, descs) ||
+	ret = vq->policy ? find_end(vq, &id, &descs) : CVMM_VIRTQ_LOOP;
+	if (ret < 0)
+		return ret;
+	if (ret || check_list(vq, id, descs) ||
 	    !cvmm_virtq_may_fail(vq, (enum cvmm_virtq_violation)result))
 		return cvmm_virtq_break(vq, (enum cvmm_virtq_violation)result);
-	ret = cvmm_virtq_fail_chain(vq, id, (uint16_t)descs);
+	ret = cvmm_virtq_fail_chain(vq, id, (uint16_t)descs, (enum cvmm_virtq_violation)result);
 	if (!ret)
 		go_to_next_list(vq, descs);
 	return ret;

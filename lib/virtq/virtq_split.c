@@ -163,7 +163,7 @@ static __attribute__((noinline)) int walk_failed(struct cvmm_virtq *vq, uint16_t
 		return -ENOBUFS;
 	if (!cvmm_virtq_may_fail(vq, (enum cvmm_virtq_violation)result))
 		return cvmm_virtq_break(vq, (enum cvmm_virtq_violation)result);
-	ret = cvmm_virtq_fail_chain(vq, head, 1);
+	ret = cvmm_virtq_fail_chain(vq, head, 1, (enum cvmm_virtq_violation)result);
 	if (!ret)
 		vq->next_avail++;
 	return ret;
