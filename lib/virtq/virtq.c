@@ -143,7 +143,8 @@ static int area_find(struct area *area, const struct cvmm_mem *mem, struct cvmm_
 				 area->name, (unsigned long long)area->gpa.addr,
 				 (unsigned long long)area->align);
 	area->host = NULL;
-	if (cvmm_mem_has_iommu(mem))
+	/* Behind an IOMMU nothing is known yet but that areas do not wrap. */
+	if (cvmm_mem_has_iommu(mem) && area->len - 1 <= UINT64_MAX - area->gpa.addr)
 		return 0;
 	if (cvmm_mem_check(mem, area->gpa, area->len, area->access))
 		return cvmm_fail(err, -EINVAL, "virtqueue: %s of %zu bytes at 0x%llx is not in RAM",
