@@ -378,8 +378,9 @@ CVMM_API void cvmm_virtq_disable_notifications(struct cvmm_virtq *vq);
 /**
  * cvmm_virtq_enable_notifications() - ask the driver to kick again
  *
- * Return: true if buffers are available already, for which no kick may come: process them. False
- * for a broken queue and for one not started. Spec: VIRTIO 1.3, 2.7.10.
+ * Return: true if buffers are available already, for which no kick may come: process them; also where
+ * the driver could not be asked, for which the next pop that finds nothing fails. False for a broken
+ * queue and for one not started. Spec: VIRTIO 1.3, 2.7.10.
  */
 CVMM_API bool cvmm_virtq_enable_notifications(struct cvmm_virtq *vq);
 

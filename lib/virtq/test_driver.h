@@ -24,6 +24,7 @@
 
 struct test_driver {
 	struct cvmm_mem *mem;
+	struct cvmm_mem *device_mem; /* what the device is given instead, if not NULL */
 	struct cvmm_virtq vq;
 	struct cvmm_virtq_config config;
 	uint8_t *desc;
@@ -31,6 +32,11 @@ struct test_driver {
 	uint8_t *used;
 	uint16_t avail_idx; /* what was published last */
 	uint16_t used_seen; /* used.idx up to which elements were taken */
+	/* Packed: where the next descriptor is made available, and where the next one will be used. */
+	uint16_t place;
+	uint16_t used_place;
+	bool wrap;
+	bool used_wrap;
 };
 
 static inline void *test_host(struct test_driver *d, uint64_t gpa, uint64_t len)
@@ -92,11 +98,13 @@ static inline void test_driver_start(struct test_driver *d, const struct cvmm_vi
 	d->used = test_host(d, config->used.addr, used_entry_at(size) + EVENT_SIZE);
 	d->avail_idx = 0;
 	d->used_seen = 0;
+	d->place = d->used_place = 0;
+	d->wrap = d->used_wrap = true;
 	cvmm_virtq_stop(&d->vq);
 	memset(d->desc, 0, (size_t)size * DESC_SIZE);
 	memset(d->avail, 0, avail_entry_at(size) + EVENT_SIZE);
 	memset(d->used, 0, used_entry_at(size) + EVENT_SIZE);
-	CVMM_BUG_ON(cvmm_virtq_start(&d->vq, d->mem, config, NULL));
+	CVMM_BUG_ON(cvmm_virtq_start(&d->vq, d->device_mem ? d->device_mem : d->mem, config, NULL));
 }
 
 static inline void test_driver_init(struct test_driver *d, uint16_t size)
@@ -111,6 +119,7 @@ static inline void test_driver_init(struct test_driver *d, uint16_t size)
 static inline void test_driver_fini(struct test_driver *d)
 {
 	cvmm_virtq_fini(&d->vq);
+	d->device_mem = cvmm_mem_unref(d->device_mem);
 	d->mem = cvmm_mem_unref(d->mem);
 }
 
@@ -184,6 +193,96 @@ static inline uint16_t test_avail_event(struct test_driver *d)
 	return ring_load(d->used, used_entry_at(d->config.size), __ATOMIC_RELAXED);
 }
 
+/* ---- packed rings: the three pointers are the ring and the two event structures ------------- */
+
+static inline struct cvmm_virtq_config test_packed_config(uint16_t size)
+{
+	struct cvmm_virtq_config config = test_config(size);
+
+	config.packed = true;
+	return config;
+}
+
+/* Makes the next descriptor available; the flags are written last. */
+static inline void test_packed_put(struct test_driver *d, uint64_t addr, uint32_t len,
+				   uint16_t flags, uint16_t id)
+{
+	uint8_t *desc = d->desc + (size_t)d->place * DESC_SIZE;
+
+	flags |= d->wrap ? CVMM_VIRTQ_DESC_F_AVAIL : CVMM_VIRTQ_DESC_F_USED;
+	cvmm_put_le64(desc, addr);
+	cvmm_put_le32(desc + PACKED_REST, len);
+	cvmm_put_le16(desc + PACKED_REST + sizeof(uint32_t), id);
+	ring_store(desc, PACKED_FLAGS, flags, __ATOMIC_RELEASE);
+	if (++d->place == d->config.size) {
+		d->place = 0;
+		d->wrap = !d->wrap;
+	}
+}
+
+/* One readable descriptor of 8 bytes as a whole list. */
+static inline void test_packed_simple(struct test_driver *d, uint16_t id)
+{
+	test_packed_put(d, TEST_DATA + id * UINT64_C(8), 8, 0, id);
+}
+
+/* Takes the next used descriptor, if there is one; its list had @descs. */
+static inline bool test_packed_take(struct test_driver *d, uint16_t descs, uint16_t *ret_id,
+				    uint32_t *ret_len)
+{
+	const uint32_t both = CVMM_VIRTQ_DESC_F_AVAIL | CVMM_VIRTQ_DESC_F_USED;
+	const uint8_t *desc = d->desc + (size_t)d->used_place * DESC_SIZE;
+	uint16_t flags = ring_load(desc, PACKED_FLAGS, __ATOMIC_ACQUIRE);
+	uint32_t next = (uint32_t)d->used_place + descs;
+
+	if ((flags & both) != (d->used_wrap ? both : 0))
+		return false;
+	*ret_id = cvmm_get_le16(desc + PACKED_REST + sizeof(uint32_t));
+	*ret_len = flags & CVMM_VIRTQ_DESC_F_WRITE ? cvmm_get_le32(desc + PACKED_REST) : 0;
+	if (next >= d->config.size) {
+		next -= d->config.size;
+		d->used_wrap = !d->used_wrap;
+	}
+	d->used_place = (uint16_t)next;
+	return true;
+}
+
+/* The driver's event suppression structure. */
+static inline void test_packed_set_event(struct test_driver *d, uint16_t off, bool wrap,
+					 uint32_t flags)
+{
+	uint32_t event = off | (wrap ? CVMM_VIRTQ_EVENT_WRAP : 0U);
+
+	cvmm_put_le32(d->avail, event | flags << PACKED_EVENT_FLAGS_SHIFT);
+}
+
+/* ---- either format ------------------------------------------------------------------------- */
+
+/* One descriptor as a whole chain, with @id as head or buffer id. */
+static inline void test_put_one(struct test_driver *d, uint16_t id, uint64_t addr, uint32_t len,
+				uint16_t flags)
+{
+	if (d->config.packed) {
+		test_packed_put(d, addr, len, flags, id);
+		return;
+	}
+	test_desc(d, id, addr, len, flags, 0);
+	test_make_available(d, id);
+}
+
+/* Takes the next used element of a chain of one descriptor. */
+static inline bool test_take_one(struct test_driver *d, uint16_t *ret_id, uint32_t *ret_len)
+{
+	uint32_t id;
+
+	if (d->config.packed)
+		return test_packed_take(d, 1, ret_id, ret_len);
+	if (!test_take_used(d, &id, ret_len))
+		return false;
+	*ret_id = (uint16_t)id;
+	return true;
+}
+
 /* A cheap generator with a fixed start, so that a failure can be had again. */
 static inline uint64_t test_random(uint64_t *state)
 {
@@ -196,6 +295,14 @@ static inline uint64_t test_random(uint64_t *state)
 static inline uint32_t test_below(uint64_t *state, uint32_t limit)
 {
 	return (uint32_t)((test_random(state) >> 32) % limit);
+}
+
+/* Operations of a model test: @usual, or what who wants a long run says in the environment. */
+static inline uint32_t test_operations(uint32_t usual)
+{
+	const char *wanted = getenv("CVMM_TEST_OPERATIONS");
+
+	return wanted ? (uint32_t)strtoul(wanted, NULL, 10) : usual;
 }
 
 #endif /* CVMM_VIRTQ_TEST_DRIVER_H */

@@ -13,6 +13,7 @@
 
 #define HONEST_OPERATIONS 200000U
 #define HOSTILE_ROUNDS 40000U
+#define ROUND_OPERATIONS 10U /* about; for long runs */
 #define MODEL_SIZE_MAX 64U
 #define CHAIN_DESCS_MAX 12U
 #define PIECES_MAX (2U * CHAIN_DESCS_MAX)
@@ -355,7 +356,7 @@ static uint32_t run_honest(struct test_driver *d, uint16_t size, bool event_idx,
 static void honest_driver_is_served_as_the_model_says(void **state)
 {
 	static const uint16_t sizes[] = { 1, 2, 4, 16, MODEL_SIZE_MAX };
-	uint32_t operations = HONEST_OPERATIONS / (CVMM_ARRAY_SIZE(sizes) * 4);
+	uint32_t operations = test_operations(HONEST_OPERATIONS) / (CVMM_ARRAY_SIZE(sizes) * 4);
 
 	for (size_t i = 0; i < CVMM_ARRAY_SIZE(sizes); i++) {
 		for (unsigned int features = 0; features < 4; features++)
@@ -467,11 +468,12 @@ static void hostile_round(struct test_driver *d, uint64_t *random, unsigned int 
 
 static void hostile_driver_only_breaks_its_queue(void **state)
 {
+	uint32_t rounds = test_operations(HOSTILE_ROUNDS * ROUND_OPERATIONS) / ROUND_OPERATIONS;
 	unsigned int seen[CVMM_VIRTQ_VIOLATION_COUNT] = { 0 };
 	uint64_t random = UINT64_C(0x2545f4914f6cdd1d);
 	struct test_driver *d = *state;
 
-	for (uint32_t i = 0; i < HOSTILE_ROUNDS; i++) {
+	for (uint32_t i = 0; i < rounds; i++) {
 		struct cvmm_virtq_config config =
 			test_config((uint16_t)(1U << test_below(&random, 6)));
 

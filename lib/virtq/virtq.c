@@ -77,11 +77,8 @@ __attribute__((cold)) bool cvmm_virtq_may_fail(struct cvmm_virtq *vq,
 					       enum cvmm_virtq_violation violation)
 {
 	/* What is wrong with the queue itself is not one chain's. */
-	if (!vq->policy || violation == CVMM_VIRTQ_BAD_AREA ||
-	    !vq->policy(vq->policy_ctx, violation))
-		return false;
-	count_violation(vq, violation);
-	return true;
+	return vq->policy && violation != CVMM_VIRTQ_BAD_AREA &&
+	       vq->policy(vq->policy_ctx, violation);
 }
 
 __attribute__((cold)) int cvmm_virtq_refusal(const struct cvmm_virtq *vq)
@@ -146,7 +143,8 @@ static int area_find(struct area *area, const struct cvmm_mem *mem, struct cvmm_
 				 area->name, (unsigned long long)area->gpa.addr,
 				 (unsigned long long)area->align);
 	area->host = NULL;
-	if (cvmm_mem_has_iommu(mem))
+	/* Behind an IOMMU nothing is known yet but that areas do not wrap. */
+	if (cvmm_mem_has_iommu(mem) && area->len - 1 <= UINT64_MAX - area->gpa.addr)
 		return 0;
 	if (cvmm_mem_check(mem, area->gpa, area->len, area->access))
 		return cvmm_fail(err, -EINVAL, "virtqueue: %s of %zu bytes at 0x%llx is not in RAM",
@@ -567,17 +565,22 @@ int cvmm_virtq_push_batch(struct cvmm_virtq *vq, const struct cvmm_virtq_used *u
 	return ret || !count ? ret : publish(vq, used, count);
 }
 
-int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs, bool again)
+int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs,
+			  enum cvmm_virtq_violation violation, bool again)
 {
 	int ret;
 
 	note_pop(vq, head, descs, 0, again);
 	ret = cvmm_virtq_push(vq, head, 0);
 	if (ret) {
+		if (vq->extras & VIRTQ_EXTRA_INFLIGHT && !again)
+			cvmm_virtq_inflight_rewound(vq, head);
 		forget(vq, head);
 		vq->pops--;
+		return ret;
 	}
-	return ret;
+	count_violation(vq, violation);
+	return 0;
 }
 
 /* ---- notifications -------------------------------------------------------------------------- */
@@ -599,25 +602,36 @@ bool cvmm_virtq_should_notify(struct cvmm_virtq *vq)
 					: cvmm_virtq_split_wants_notify(vq, count);
 }
 
-static void ask_kicks(struct cvmm_virtq *vq, bool on)
+static int ask_kicks(struct cvmm_virtq *vq, bool on)
 {
-	if (vq->flags & VIRTQ_PACKED)
-		cvmm_virtq_packed_ask_kicks(vq, on);
-	else
-		cvmm_virtq_split_ask_kicks(vq, on);
+	int ret = vq->flags & VIRTQ_PACKED ? cvmm_virtq_packed_ask_kicks(vq, on)
+					   : cvmm_virtq_split_ask_kicks(vq, on);
+
+	vq->extras &= (uint8_t)~VIRTQ_EXTRA_UNASKED;
+	if (CVMM_UNLIKELY(ret && on))
+		vq->extras |= VIRTQ_EXTRA_UNASKED;
+	return ret;
+}
+
+__attribute__((cold)) int cvmm_virtq_ask_kicks_again(struct cvmm_virtq *vq)
+{
+	int ret = ask_kicks(vq, true);
+
+	return ret ? cvmm_virtq_area_failed(vq, ret) : 0;
 }
 
 void cvmm_virtq_disable_notifications(struct cvmm_virtq *vq)
 {
 	if (vq->usable)
-		ask_kicks(vq, false);
+		(void)ask_kicks(vq, false);
 }
 
 bool cvmm_virtq_enable_notifications(struct cvmm_virtq *vq)
 {
 	if (!vq->usable)
 		return false;
-	ask_kicks(vq, true);
+	if (ask_kicks(vq, true))
+		return true; /* not to be waited with: pop will say what is wrong */
 	full_fence();
 	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_INFLIGHT) && cvmm_virtq_inflight_has_more(vq))
 		return true;

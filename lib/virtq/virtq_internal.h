@@ -53,6 +53,7 @@ enum {
 	VIRTQ_EXTRA_INFLIGHT = 1 << 2,
 	VIRTQ_EXTRA_TRACE = 1 << 3,
 	VIRTQ_EXTRA_OLD_MAPS = 1 << 4, /* chains of another map may be in flight */
+	VIRTQ_EXTRA_UNASKED = 1 << 5,  /* kicks are wanted, and the driver could not be told */
 };
 
 /**
@@ -105,7 +106,7 @@ int cvmm_virtq_break(struct cvmm_virtq *vq, enum cvmm_virtq_violation violation)
 /* What an access to an area failed with, as a call's result: it breaks the queue unless it can be retried. */
 int cvmm_virtq_area_failed(struct cvmm_virtq *vq, int code);
 
-/* Whether the chain may be failed instead; counts the violation if so. */
+/* Whether the chain may be failed instead. */
 bool cvmm_virtq_may_fail(struct cvmm_virtq *vq, enum cvmm_virtq_violation violation);
 
 /* -EINVAL or -EPROTO, for a queue that is not usable. */
@@ -160,8 +161,12 @@ static inline void cvmm_virtq_packed_publish_one(struct cvmm_virtq *vq,
 	vq->next_used = (uint16_t)next;
 }
 
-/* Gives back a chain that was never handed out, with no bytes. Return: as cvmm_virtq_push(). */
-int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs, bool again);
+/*
+ * Gives back a chain that was never handed out, with no bytes, and counts the violation. Return: as
+ * cvmm_virtq_push().
+ */
+int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs,
+			  enum cvmm_virtq_violation violation, bool again);
 
 /* A chain that was in flight before: as the pops, but @head is known. */
 int cvmm_virtq_split_pop_again(struct cvmm_virtq *vq, uint16_t head, struct iovec *iov,
@@ -204,8 +209,13 @@ struct cvmm_virtq_packed_desc cvmm_virtq_inflight_desc(const struct cvmm_virtq *
 bool cvmm_virtq_split_wants_notify(struct cvmm_virtq *vq, uint32_t count);
 bool cvmm_virtq_packed_wants_notify(struct cvmm_virtq *vq, uint32_t count);
 
-void cvmm_virtq_split_ask_kicks(struct cvmm_virtq *vq, bool on);
-void cvmm_virtq_packed_ask_kicks(struct cvmm_virtq *vq, bool on);
+/* Return: 0, -EFAULT or -EAGAIN. */
+int cvmm_virtq_split_ask_kicks(struct cvmm_virtq *vq, bool on);
+int cvmm_virtq_packed_ask_kicks(struct cvmm_virtq *vq, bool on);
+
+/* For a pop that found nothing: tells what could not be told before. Return: 0; or why it still cannot. */
+int cvmm_virtq_ask_kicks_again(struct cvmm_virtq *vq);
+
 bool cvmm_virtq_split_has_more(struct cvmm_virtq *vq);
 bool cvmm_virtq_packed_has_more(struct cvmm_virtq *vq);
 

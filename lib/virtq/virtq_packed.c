@@ -156,9 +156,20 @@ virtq_inline int walk_list(struct walk *walk, struct desc desc, uint16_t i, bool
 	return ret;
 }
 
+/* Whether such a list may be taken, and its id may be in flight. */
+virtq_inline int check_list(const struct cvmm_virtq *vq, uint16_t id, uint32_t descs)
+{
+	if (CVMM_UNLIKELY(id >= vq->size))
+		return CVMM_VIRTQ_BAD_HEAD;
+	if (CVMM_UNLIKELY(vq->slots[id].descs))
+		return CVMM_VIRTQ_HEAD_IN_FLIGHT;
+	if (CVMM_UNLIKELY(descs > vq->size - vq->descs_in_use))
+		return CVMM_VIRTQ_OVERRUN;
+	return 0;
+}
+
 /*
- * Return: whether the list was gathered, whose first descriptor's second half is @rest. Only its own
- * fields are checked here.
+ * Return: whether the list was gathered, whose first descriptor's second half is @rest.
  */
 virtq_inline bool take_quickly(const struct cvmm_virtq *vq, uint64_t rest, struct iovec *iov,
 			       size_t iov_max, struct cvmm_virtq_chain *ret_chain,
@@ -199,23 +210,13 @@ virtq_inline bool take_quickly(const struct cvmm_virtq *vq, uint64_t rest, struc
 		return false;
 	}
 ended:
+	if (CVMM_UNLIKELY(check_list(vq, (uint16_t)(rest >> 32), descs)))
+		return false;
 	*ret_descs = descs;
 	return quick_result(&q, iov, (uint16_t)(rest >> 32), ret_chain);
 }
 
 /* ---- taking chains -------------------------------------------------------------------------- */
-
-/* Whether such a list may be taken, and its id may be in flight. */
-virtq_inline int check_list(const struct cvmm_virtq *vq, uint16_t id, uint32_t descs)
-{
-	if (CVMM_UNLIKELY(id >= vq->size))
-		return CVMM_VIRTQ_BAD_HEAD;
-	if (CVMM_UNLIKELY(vq->slots[id].descs))
-		return CVMM_VIRTQ_HEAD_IN_FLIGHT;
-	if (CVMM_UNLIKELY(descs > vq->size - vq->descs_in_use))
-		return CVMM_VIRTQ_OVERRUN;
-	return 0;
-}
 
 virtq_inline void go_to_next_list(struct cvmm_virtq *vq, uint32_t descs)
 {
@@ -223,7 +224,7 @@ virtq_inline void go_to_next_list(struct cvmm_virtq *vq, uint32_t descs)
 		vq->avail_wrap = !vq->avail_wrap;
 }
 
-/* Where a list ends, read anew: for one that is given back unseen. Return: 0, or non-zero. */
+/* Where a list ends, read anew: for one that is given back unseen. Return: 0, a violation, or -EAGAIN. */
 static int find_end(const struct cvmm_virtq *vq, uint16_t *ret_id, uint32_t *ret_descs)
 {
 	bool direct = vq->flags & VIRTQ_DIRECT;
@@ -256,10 +257,14 @@ static __attribute__((noinline)) int walk_failed(struct cvmm_virtq *vq, int resu
 		return result;
 	if (result == CVMM_VIRTQ_TOO_MANY_PIECES && !is_first)
 		return -ENOBUFS;
-	if (find_end(vq, &id, &descs) || check_list(vq, id, descs) ||
+	ret = vq->policy ? find_end(vq, &id, &descs) : CVMM_VIRTQ_LOOP;
+	if (ret < 0)
+		return ret;
+	if (ret || check_list(vq, id, descs) ||
 	    !cvmm_virtq_may_fail(vq, (enum cvmm_virtq_violation)result))
 		return cvmm_virtq_break(vq, (enum cvmm_virtq_violation)result);
-	ret = cvmm_virtq_fail_chain(vq, id, (uint16_t)descs, false);
+	ret = cvmm_virtq_fail_chain(vq, id, (uint16_t)descs, (enum cvmm_virtq_violation)result,
+				    false);
 	if (!ret)
 		go_to_next_list(vq, descs);
 	return ret;
@@ -311,8 +316,7 @@ virtq_inline int pop_once(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_m
 		return cvmm_virtq_area_failed(vq, ret);
 	if (!is_available((uint16_t)(rest >> 48), vq->avail_wrap))
 		return 0;
-	if (direct && CVMM_LIKELY(take_quickly(vq, rest, iov, iov_max, ret_chain, &descs) &&
-				  !check_list(vq, ret_chain->head, descs))) {
+	if (direct && CVMM_LIKELY(take_quickly(vq, rest, iov, iov_max, ret_chain, &descs))) {
 		note_pop(vq, ret_chain->head, (uint16_t)descs, ret_chain->writable_bytes, false);
 		go_to_next_list(vq, descs);
 		return 1;
@@ -324,7 +328,9 @@ static __attribute__((noinline)) int pop_indirectly(struct cvmm_virtq *vq, struc
 						    size_t iov_max, bool is_first,
 						    struct cvmm_virtq_chain *ret_chain)
 {
-	return pop_once(vq, iov, iov_max, is_first, false, ret_chain);
+	int ret = pop_once(vq, iov, iov_max, is_first, false, ret_chain);
+
+	return !ret && (vq->extras & VIRTQ_EXTRA_UNASKED) ? cvmm_virtq_ask_kicks_again(vq) : ret;
 }
 
 int cvmm_virtq_packed_pop(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max, bool is_first,
@@ -474,13 +480,15 @@ int cvmm_virtq_packed_publish(struct cvmm_virtq *vq, const struct cvmm_virtq_use
 
 /*
  * How far @next_used is behind the descriptor that the driver waits for: 1 if that was the last one to
- * be used. Not positive if it is yet to come.
+ * be used. Places come again after two turns, so that one that is yet to come was there that long ago.
  */
 static inline int64_t distance_behind(const struct cvmm_virtq *vq, uint16_t off, bool wrap)
 {
 	int64_t distance = (int64_t)vq->next_used - off;
 
-	return wrap == vq->used_wrap ? distance : distance + vq->size;
+	if (wrap != vq->used_wrap)
+		distance += vq->size;
+	return distance > 0 ? distance : distance + 2 * vq->size;
 }
 
 bool cvmm_virtq_packed_wants_notify(struct cvmm_virtq *vq, uint32_t count)
@@ -507,7 +515,7 @@ bool cvmm_virtq_packed_wants_notify(struct cvmm_virtq *vq, uint32_t count)
 	}
 }
 
-void cvmm_virtq_packed_ask_kicks(struct cvmm_virtq *vq, bool on)
+int cvmm_virtq_packed_ask_kicks(struct cvmm_virtq *vq, bool on)
 {
 	uint32_t flags = on ? CVMM_VIRTQ_EVENT_ENABLE : CVMM_VIRTQ_EVENT_DISABLE, event = 0;
 
@@ -517,9 +525,8 @@ void cvmm_virtq_packed_ask_kicks(struct cvmm_virtq *vq, bool on)
 	}
 	event |= flags << PACKED_EVENT_FLAGS_SHIFT;
 	if (vq->flags & VIRTQ_DIRECT)
-		area_store_u32(vq, vq->device_area, vq->config.used, event, true);
-	else
-		(void)area_store_u32(vq, NULL, vq->config.used, event, false);
+		return area_store_u32(vq, vq->device_area, vq->config.used, event, true);
+	return area_store_u32(vq, NULL, vq->config.used, event, false);
 }
 
 bool cvmm_virtq_packed_has_more(struct cvmm_virtq *vq)

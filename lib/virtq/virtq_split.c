@@ -195,7 +195,7 @@ static __attribute__((noinline)) int walk_failed(struct cvmm_virtq *vq, uint16_t
 		return -ENOBUFS;
 	if (!cvmm_virtq_may_fail(vq, (enum cvmm_virtq_violation)result))
 		return cvmm_virtq_break(vq, (enum cvmm_virtq_violation)result);
-	ret = cvmm_virtq_fail_chain(vq, head, 1, again);
+	ret = cvmm_virtq_fail_chain(vq, head, 1, (enum cvmm_virtq_violation)result, again);
 	if (!ret && !again)
 		vq->next_avail++;
 	return ret;
@@ -250,7 +250,9 @@ static __attribute__((noinline)) int pop_indirectly(struct cvmm_virtq *vq, struc
 						    size_t iov_max, bool is_first,
 						    struct cvmm_virtq_chain *ret_chain)
 {
-	return pop_once(vq, iov, iov_max, is_first, false, ret_chain);
+	int ret = pop_once(vq, iov, iov_max, is_first, false, ret_chain);
+
+	return !ret && (vq->extras & VIRTQ_EXTRA_UNASKED) ? cvmm_virtq_ask_kicks_again(vq) : ret;
 }
 
 int cvmm_virtq_split_pop(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max, bool is_first,
@@ -335,7 +337,7 @@ bool cvmm_virtq_split_wants_notify(struct cvmm_virtq *vq, uint32_t count)
 	return !(value & CVMM_VIRTQ_AVAIL_F_NO_INTERRUPT);
 }
 
-void cvmm_virtq_split_ask_kicks(struct cvmm_virtq *vq, bool on)
+int cvmm_virtq_split_ask_kicks(struct cvmm_virtq *vq, bool on)
 {
 	bool event_idx = vq->flags & VIRTQ_EVENT_IDX;
 	size_t at = event_idx ? used_entry_at(vq->size) : USED_FLAGS;
@@ -343,14 +345,13 @@ void cvmm_virtq_split_ask_kicks(struct cvmm_virtq *vq, bool on)
 
 	/* With EVENT_IDX the event index stays behind, which says the same; the flags must be 0. */
 	if (event_idx && !on)
-		return;
+		return 0;
 	if (!event_idx)
 		value = on ? 0 : (uint16_t)CVMM_VIRTQ_USED_F_NO_NOTIFY;
 	if (vq->flags & VIRTQ_DIRECT)
-		area_store_u16(vq, vq->device_area, vq->config.used, at, value, __ATOMIC_RELAXED,
-			       true);
-	else
-		(void)area_store_u16(vq, NULL, vq->config.used, at, value, __ATOMIC_RELAXED, false);
+		return area_store_u16(vq, vq->device_area, vq->config.used, at, value,
+				      __ATOMIC_RELAXED, true);
+	return area_store_u16(vq, NULL, vq->config.used, at, value, __ATOMIC_RELAXED, false);
 }
 
 bool cvmm_virtq_split_has_more(struct cvmm_virtq *vq)
