@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "virtq_trace_internal.h"
 #include "virtq_walk.h"
 
 _Static_assert(offsetof(struct cvmm_virtq, next_used) == 64, "the hot fields are one cache line");
@@ -65,6 +66,8 @@ __attribute__((cold)) int cvmm_virtq_break(struct cvmm_virtq *vq,
 	count_violation(vq, violation);
 	vq->violation = (uint8_t)violation;
 	vq->usable = false;
+	if (vq->extras & VIRTQ_EXTRA_TRACE)
+		cvmm_virtq_trace_violation(vq, violation, true);
 	return -EPROTO;
 }
 
@@ -239,7 +242,8 @@ int cvmm_virtq_start_at(struct cvmm_virtq *vq, struct cvmm_mem *mem,
 	vq->unsignalled = UNSIGNALLED_MAX;
 	vq->flags = (uint8_t)((c.packed ? VIRTQ_PACKED : 0) | (c.event_idx ? VIRTQ_EVENT_IDX : 0) |
 			      (c.indirect ? VIRTQ_INDIRECT : 0));
-	vq->extras = c.in_order ? VIRTQ_EXTRA_IN_ORDER : 0;
+	vq->extras = (uint8_t)((c.in_order ? VIRTQ_EXTRA_IN_ORDER : 0) |
+			       (vq->trace ? VIRTQ_EXTRA_TRACE : 0));
 	use_map(vq, cvmm_mem_ref(mem), areas);
 	memset(vq->slots, 0, c.size * sizeof(*vq->slots));
 	vq->started = true;
@@ -272,6 +276,7 @@ void cvmm_virtq_stop(struct cvmm_virtq *vq)
 		.max_size = before.max_size,
 		.policy = before.policy,
 		.policy_ctx = before.policy_ctx,
+		.trace = before.trace,
 	};
 	memcpy(vq->violations, before.violations, sizeof(vq->violations));
 }
@@ -340,13 +345,19 @@ int cvmm_virtq_set_mem(struct cvmm_virtq *vq, struct cvmm_mem *mem, struct cvmm_
 static inline int pop_either(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max,
 			     bool is_first, struct cvmm_virtq_chain *ret_chain)
 {
+	int ret;
+
 	if (CVMM_UNLIKELY(!vq->usable))
 		return cvmm_virtq_refusal(vq);
 	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_INFLIGHT) && cvmm_virtq_inflight_has_more(vq))
-		return cvmm_virtq_inflight_pop(vq, iov, iov_max, is_first, ret_chain);
-	if (vq->flags & VIRTQ_PACKED)
-		return cvmm_virtq_packed_pop(vq, iov, iov_max, is_first, ret_chain);
-	return cvmm_virtq_split_pop(vq, iov, iov_max, is_first, ret_chain);
+		ret = cvmm_virtq_inflight_pop(vq, iov, iov_max, is_first, ret_chain);
+	else if (vq->flags & VIRTQ_PACKED)
+		ret = cvmm_virtq_packed_pop(vq, iov, iov_max, is_first, ret_chain);
+	else
+		ret = cvmm_virtq_split_pop(vq, iov, iov_max, is_first, ret_chain);
+	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_TRACE) && ret == 1)
+		cvmm_virtq_trace_available(vq, ret_chain);
+	return ret;
 }
 
 int cvmm_virtq_pop(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max,
@@ -401,6 +412,8 @@ int cvmm_virtq_rewind(struct cvmm_virtq *vq, uint16_t head)
 	if (!vq->in_flight || vq->popped[popped_slot(vq, vq->pops - 1U)] != head ||
 	    !is_in_flight(vq, head))
 		return -EINVAL;
+	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_TRACE))
+		cvmm_virtq_trace_rewound(vq, head);
 	descs = vq->slots[head].descs;
 	again = vq->slots[head].again;
 	if (vq->extras & VIRTQ_EXTRA_INFLIGHT)
@@ -490,15 +503,24 @@ static inline bool may_push(const struct cvmm_virtq *vq, const struct cvmm_virtq
 	return is_in_flight(vq, used->head) && used->len_bytes <= vq->slots[used->head].bytes;
 }
 
-/* With anything that most queues have not. */
-static __attribute__((noinline)) int push_specially(struct cvmm_virtq *vq,
-						    struct cvmm_virtq_used used)
+/* One element, which was checked, of a queue with anything that most have not. @chain: if it is known. */
+static __attribute__((noinline)) int push_with_extras(struct cvmm_virtq *vq,
+						      const struct cvmm_virtq_used *used,
+						      const struct cvmm_virtq_chain *chain)
 {
+	int ret;
+
+	if (vq->extras & VIRTQ_EXTRA_TRACE)
+		cvmm_virtq_trace_used_hold(vq, used, chain);
 	if (vq->extras & VIRTQ_EXTRA_IN_ORDER) {
-		set_done(vq, &used);
-		return publish_in_order(vq);
+		set_done(vq, used);
+		ret = publish_in_order(vq);
+	} else {
+		ret = publish(vq, used, 1);
 	}
-	return publish(vq, &used, 1);
+	if (!ret && (vq->extras & VIRTQ_EXTRA_TRACE))
+		cvmm_virtq_trace_used_release(vq);
+	return ret;
 }
 
 int cvmm_virtq_push(struct cvmm_virtq *vq, uint16_t head, uint32_t len_bytes)
@@ -512,7 +534,7 @@ int cvmm_virtq_push(struct cvmm_virtq *vq, uint16_t head, uint32_t len_bytes)
 	if (CVMM_UNLIKELY(!may_push(vq, &used)))
 		return -EINVAL;
 	if (CVMM_UNLIKELY(vq->extras || !(vq->flags & VIRTQ_DIRECT)))
-		return push_specially(vq, used);
+		return push_with_extras(vq, &used, NULL);
 	if (vq->flags & VIRTQ_PACKED) {
 		places = slot->descs;
 		cvmm_virtq_packed_publish_one(vq, &used, places);
@@ -530,6 +552,7 @@ int cvmm_virtq_push(struct cvmm_virtq *vq, uint16_t head, uint32_t len_bytes)
 int cvmm_virtq_push_chain(struct cvmm_virtq *vq, const struct cvmm_virtq_chain *chain,
 			  uint32_t len_bytes)
 {
+	const struct cvmm_virtq_used used = { chain->head, len_bytes };
 	struct cvmm_mem *mem = vq->mem;
 
 	if (CVMM_UNLIKELY((vq->extras & (VIRTQ_EXTRA_DIRTY | VIRTQ_EXTRA_OLD_MAPS)) &&
@@ -541,6 +564,8 @@ int cvmm_virtq_push_chain(struct cvmm_virtq *vq, const struct cvmm_virtq_chain *
 		cvmm_mem_mark_written(mem, chain->writable, chain->writable_count,
 				      chain->writable_bytes);
 	}
+	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_TRACE) && vq->usable && may_push(vq, &used))
+		return push_with_extras(vq, &used, chain);
 	return cvmm_virtq_push(vq, chain->head, len_bytes);
 }
 
@@ -557,12 +582,17 @@ int cvmm_virtq_push_batch(struct cvmm_virtq *vq, const struct cvmm_virtq_used *u
 	if (i == count && (vq->extras & VIRTQ_EXTRA_IN_ORDER)) {
 		for (i = 0; i < count; i++)
 			set_done(vq, &used[i]);
-		return publish_in_order(vq);
+		ret = publish_in_order(vq);
+	} else {
+		ret = i < count ? -EINVAL : 0;
+		while (i)
+			vq->slots[used[--i].head].done = false;
+		if (!ret && count)
+			ret = publish(vq, used, count);
 	}
-	ret = i < count ? -EINVAL : 0;
-	while (i)
-		vq->slots[used[--i].head].done = false;
-	return ret || !count ? ret : publish(vq, used, count);
+	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_TRACE) && !ret)
+		cvmm_virtq_trace_used_batch(vq, used, count);
+	return ret;
 }
 
 int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs,
@@ -571,6 +601,8 @@ int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs,
 	int ret;
 
 	note_pop(vq, head, descs, 0, again);
+	if (vq->extras & VIRTQ_EXTRA_TRACE)
+		cvmm_virtq_trace_violation(vq, violation, false);
 	ret = cvmm_virtq_push(vq, head, 0);
 	if (ret) {
 		if (vq->extras & VIRTQ_EXTRA_INFLIGHT && !again)
