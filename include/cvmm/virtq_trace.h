@@ -349,6 +349,7 @@ CVMM_API bool cvmm_virtq_replay_next_due(const struct cvmm_virtq_replay *replay,
  */
 CVMM_API void cvmm_virtq_replay_give_up(struct cvmm_virtq_replay *replay);
 
+/* What came of it so far. */
 CVMM_API struct cvmm_virtq_replay_stats
 cvmm_virtq_replay_stats(const struct cvmm_virtq_replay *replay);
 

@@ -101,6 +101,22 @@ virtq_inline int area_write_u64(const struct cvmm_virtq *vq, uint8_t *host, cvmm
 	return 0;
 }
 
+/* The same where it is known to be direct, and nothing to be marked. */
+virtq_inline void host_put_u64(uint8_t *p, uint64_t v)
+{
+	cvmm_put_le64(p, v);
+}
+
+virtq_inline void host_put_u32(uint8_t *p, uint32_t v)
+{
+	cvmm_put_le32(p, v);
+}
+
+virtq_inline void host_put_u16(uint8_t *p, uint16_t v)
+{
+	cvmm_put_le16(p, v);
+}
+
 static inline void full_fence(void)
 {
 #if defined(__SANITIZE_THREAD__) && !defined(__clang__)

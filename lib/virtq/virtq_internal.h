@@ -82,6 +82,7 @@ static inline size_t used_entry_at(uint32_t i)
 	return USED_RING + (size_t)i * USED_ENTRY_SIZE;
 }
 
+#ifndef CVMM_VIRTQ_RING_ACCESS /* proofs have their own */
 /* Atomic accesses to an aligned field of a ring; @order must be a constant. */
 static inline __attribute__((always_inline)) uint16_t ring_load(const uint8_t *ring, size_t at,
 								int order)
@@ -94,6 +95,7 @@ static inline __attribute__((always_inline)) void ring_store(uint8_t *ring, size
 {
 	__atomic_store_n((uint16_t *)(void *)(ring + at), htole16(v), order);
 }
+#endif
 
 static inline uint32_t popped_slot(const struct cvmm_virtq *vq, uint32_t pop)
 {
@@ -130,36 +132,6 @@ int cvmm_virtq_split_publish(struct cvmm_virtq *vq, const struct cvmm_virtq_used
 			     size_t count);
 int cvmm_virtq_packed_publish(struct cvmm_virtq *vq, const struct cvmm_virtq_used *used,
 			      size_t count);
-
-/* The same of one, where neither can fail nor be marked: the areas are direct, and there are no extras. */
-static inline void cvmm_virtq_split_publish_one(struct cvmm_virtq *vq,
-						const struct cvmm_virtq_used *used)
-{
-	uint8_t *element = vq->device_area + used_entry_at(vq->next_used & (vq->size - 1U));
-
-	cvmm_put_le64(element, used->head | (uint64_t)used->len_bytes << 32);
-	vq->next_used++;
-	ring_store(vq->device_area, USED_IDX, vq->next_used, __ATOMIC_RELEASE);
-}
-
-/* The same; @descs is how many the list has. */
-static inline void cvmm_virtq_packed_publish_one(struct cvmm_virtq *vq,
-						 const struct cvmm_virtq_used *used, uint32_t descs)
-{
-	uint8_t *desc = vq->desc_ring + (size_t)vq->next_used * DESC_SIZE;
-	uint32_t next = vq->next_used + descs;
-	unsigned int flags = vq->used_wrap ? CVMM_VIRTQ_DESC_F_AVAIL | CVMM_VIRTQ_DESC_F_USED : 0;
-
-	flags |= used->len_bytes ? CVMM_VIRTQ_DESC_F_WRITE : 0;
-	cvmm_put_le32(desc + PACKED_REST, used->len_bytes);
-	cvmm_put_le16(desc + PACKED_ID, used->head);
-	ring_store(desc, PACKED_FLAGS, (uint16_t)flags, __ATOMIC_RELEASE);
-	if (next >= vq->size) {
-		next -= vq->size;
-		vq->used_wrap = !vq->used_wrap;
-	}
-	vq->next_used = (uint16_t)next;
-}
 
 /*
  * Gives back a chain that was never handed out, with no bytes, and counts the violation. Return: as

@@ -120,39 +120,55 @@ static void desc_from_copy(const struct cvmm_virtq *vq, uint16_t *entry, struct 
 	*ret_id = cvmm_le16_get(copy.id);
 }
 
-/*
- * Follows the list from @desc, its first, to its end. @i is where that is: a place in the ring, or if it is
- * popped @again the entry behind it in the region.
+/**
+ * struct list - how far a walk along a list is
+ * @desc: the descriptor that comes next
+ * @i: where it is: a place in the ring, or if the list is popped again the entry behind it in the region
+ * @descs: that many were fetched
+ * @id: of the one fetched last
  */
-virtq_inline int walk_list(struct walk *walk, struct desc desc, uint16_t i, bool direct, bool again,
-			   uint16_t *id, uint32_t *ret_descs)
+struct list {
+	struct desc desc;
+	uint16_t i;
+	uint16_t id;
+	uint32_t descs;
+};
+
+/* One descriptor. Return: 0 at the list's end, WALK_MORE, or what is wrong. */
+virtq_inline int list_step(struct walk *walk, struct list *list, bool direct, bool again)
 {
 	const struct cvmm_virtq *vq = walk->vq;
-	uint32_t descs = 1;
+	int ret = add_buffer(walk, &list->desc);
+
+	if (CVMM_UNLIKELY(ret) || !(list->desc.flags & CVMM_VIRTQ_DESC_F_NEXT))
+		return ret;
+	if (CVMM_UNLIKELY(list->descs == vq->size))
+		return CVMM_VIRTQ_LOOP;
+	list->descs++;
+	if (again) {
+		desc_from_copy(vq, &list->i, &list->desc, &list->id);
+	} else {
+		go_forward(vq, &list->i, 1);
+		ret = desc_get(vq, list->i, direct, &list->desc, &list->id);
+		if (CVMM_UNLIKELY(ret))
+			return ret;
+	}
+	if (CVMM_UNLIKELY(list->desc.flags & CVMM_VIRTQ_DESC_F_INDIRECT))
+		return CVMM_VIRTQ_INDIRECT_IN_CHAIN;
+	return WALK_MORE;
+}
+
+/* Follows the list from its first descriptor, which was fetched, to its end. */
+virtq_inline int walk_list(struct walk *walk, struct list *list, bool direct, bool again)
+{
 	int ret;
 
-	*ret_descs = 1;
-	if (desc.flags & CVMM_VIRTQ_DESC_F_INDIRECT)
-		return walk_table(walk, &desc);
-	for (;;) {
-		ret = add_buffer(walk, &desc);
-		if (CVMM_UNLIKELY(ret) || !(desc.flags & CVMM_VIRTQ_DESC_F_NEXT))
-			break;
-		if (CVMM_UNLIKELY(descs == vq->size))
-			return CVMM_VIRTQ_LOOP;
-		descs++;
-		if (again) {
-			desc_from_copy(vq, &i, &desc, id);
-		} else {
-			go_forward(vq, &i, 1);
-			ret = desc_get(vq, i, direct, &desc, id);
-			if (CVMM_UNLIKELY(ret))
-				break;
-		}
-		if (CVMM_UNLIKELY(desc.flags & CVMM_VIRTQ_DESC_F_INDIRECT))
-			return CVMM_VIRTQ_INDIRECT_IN_CHAIN;
-	}
-	*ret_descs = descs;
+	list->descs = 1;
+	if (list->desc.flags & CVMM_VIRTQ_DESC_F_INDIRECT)
+		return walk_table(walk, &list->desc);
+	do
+		ret = list_step(walk, list, direct, again);
+	while (ret == WALK_MORE);
 	return ret;
 }
 
@@ -168,52 +184,74 @@ virtq_inline int check_list(const struct cvmm_virtq *vq, uint16_t id, uint32_t d
 	return 0;
 }
 
-/*
- * Return: whether the list was gathered, whose first descriptor's second half is @rest.
- */
+/* Where the quick walk is: a descriptor of the ring, and its halves. */
+struct quick_list {
+	const uint8_t *p;
+	uint64_t addr;
+	uint64_t rest;
+	uint32_t descs;
+};
+
+/* One descriptor. Return: 0 at the list's end, WALK_MORE, or anything else: it is not for this walk. */
+virtq_inline int quick_step(const struct cvmm_virtq *vq, struct quick *q, struct quick_list *at)
+{
+	if (CVMM_UNLIKELY(!quick_add(q, vq->mem, at->addr, (uint32_t)at->rest,
+				     (uint32_t)(at->rest >> 48))))
+		return -1;
+	if (!(at->rest >> 48 & CVMM_VIRTQ_DESC_F_NEXT))
+		return 0;
+	at->p += DESC_SIZE;
+	if (at->p == vq->desc_ring + desc_at(vq->size))
+		at->p = vq->desc_ring;
+	at->rest = fetch_le64(at->p + PACKED_REST);
+	at->addr = fetch_le64(at->p);
+	if (CVMM_UNLIKELY(at->descs++ == vq->size || (at->rest >> 48 & CVMM_VIRTQ_DESC_F_INDIRECT)))
+		return -1;
+	return WALK_MORE;
+}
+
+/* All of a table. Return: as quick_step(). */
+virtq_inline int quick_walk_table(const struct cvmm_virtq *vq, struct quick *q,
+				  const struct quick_list *of)
+{
+	uint32_t entries = (uint32_t)of->rest / DESC_SIZE;
+	const uint8_t *table =
+		quick_table(vq, of->addr, (uint32_t)of->rest, (uint32_t)(of->rest >> 48));
+
+	if (CVMM_UNLIKELY(!table))
+		return -1;
+	for (uint32_t i = 0; i < entries; i++) {
+		uint64_t rest = fetch_le64(table + desc_at(i) + PACKED_REST);
+
+		if (CVMM_UNLIKELY(!quick_add(q, vq->mem, fetch_le64(table + desc_at(i)),
+					     (uint32_t)rest, (uint32_t)(rest >> 48))))
+			return -1;
+	}
+	return 0;
+}
+
+/* Return: whether the list was gathered, whose first descriptor's second half is @rest. */
 virtq_inline bool take_quickly(const struct cvmm_virtq *vq, uint64_t rest, struct iovec *iov,
 			       size_t iov_max, struct cvmm_virtq_chain *ret_chain,
 			       uint32_t *ret_descs)
 {
-	struct quick q = quick_start(iov, iov_max);
 	const uint8_t *p = vq->desc_ring + desc_at(vq->next_avail);
-	const uint8_t *end = vq->desc_ring + desc_at(vq->size), *table;
-	uint64_t addr = fetch_le64(p);
-	uint32_t descs = 1;
+	struct quick_list at = { p, fetch_le64(p), rest, 1 };
+	struct quick q = quick_start(iov, iov_max);
+	uint16_t id;
+	int ret;
 
-	if (rest >> 48 & CVMM_VIRTQ_DESC_F_INDIRECT) {
-		uint32_t entries = (uint32_t)rest / DESC_SIZE;
-
-		table = quick_table(vq, addr, (uint32_t)rest, (uint32_t)(rest >> 48));
-		if (CVMM_UNLIKELY(!table))
-			return false;
-		for (; entries; entries--, table += DESC_SIZE) {
-			uint64_t half = fetch_le64(table + PACKED_REST);
-
-			if (CVMM_UNLIKELY(!quick_add(&q, vq->mem, fetch_le64(table), (uint32_t)half,
-						     (uint32_t)(half >> 48))))
-				return false;
-		}
-	} else {
-		while (CVMM_LIKELY(
-			quick_add(&q, vq->mem, addr, (uint32_t)rest, (uint32_t)(rest >> 48)))) {
-			if (!(rest >> 48 & CVMM_VIRTQ_DESC_F_NEXT))
-				goto ended;
-			p += DESC_SIZE;
-			p = p == end ? vq->desc_ring : p;
-			rest = fetch_le64(p + PACKED_REST);
-			addr = fetch_le64(p);
-			if (CVMM_UNLIKELY(descs++ == vq->size ||
-					  (rest >> 48 & CVMM_VIRTQ_DESC_F_INDIRECT)))
-				return false;
-		}
+	if (rest >> 48 & CVMM_VIRTQ_DESC_F_INDIRECT)
+		ret = quick_walk_table(vq, &q, &at);
+	else
+		do
+			ret = quick_step(vq, &q, &at);
+		while (ret == WALK_MORE);
+	id = (uint16_t)(at.rest >> 32);
+	if (CVMM_UNLIKELY(ret || check_list(vq, id, at.descs)))
 		return false;
-	}
-ended:
-	if (CVMM_UNLIKELY(check_list(vq, (uint16_t)(rest >> 32), descs)))
-		return false;
-	*ret_descs = descs;
-	return quick_result(&q, iov, (uint16_t)(rest >> 32), ret_chain);
+	*ret_descs = at.descs;
+	return quick_result(&q, iov, id, ret_chain);
 }
 
 /* ---- taking chains -------------------------------------------------------------------------- */
@@ -279,26 +317,24 @@ static __attribute__((noinline)) int take(struct cvmm_virtq *vq, uint64_t rest, 
 					  struct cvmm_virtq_chain *ret_chain)
 {
 	struct walk walk = walk_start(vq, iov, iov_max);
-	uint32_t descs = 0;
-	struct desc desc;
-	uint16_t id;
+	struct list list = { .i = vq->next_avail };
 	int ret;
 
-	ret = desc_rest(vq, vq->next_avail, rest, direct, &desc, &id);
+	ret = desc_rest(vq, list.i, rest, direct, &list.desc, &list.id);
 	if (!ret)
-		ret = walk_list(&walk, desc, vq->next_avail, direct, false, &id, &descs);
+		ret = walk_list(&walk, &list, direct, false);
 	if (!ret && CVMM_UNLIKELY(!walk_bytes_are_fine(&walk)))
 		ret = CVMM_VIRTQ_TOO_LONG;
 	if (CVMM_UNLIKELY(ret)) {
 		ret = walk_failed(vq, ret, is_first);
 		return ret ? ret : 2;
 	}
-	ret = check_list(vq, id, descs);
+	ret = check_list(vq, list.id, list.descs);
 	if (CVMM_UNLIKELY(ret))
 		return cvmm_virtq_break(vq, (enum cvmm_virtq_violation)ret);
-	walk_result(&walk, id, ret_chain);
-	note_pop(vq, id, (uint16_t)descs, ret_chain->writable_bytes, false);
-	go_to_next_list(vq, descs);
+	walk_result(&walk, list.id, ret_chain);
+	note_pop(vq, list.id, (uint16_t)list.descs, ret_chain->writable_bytes, false);
+	go_to_next_list(vq, list.descs);
 	return 1;
 }
 
@@ -371,18 +407,16 @@ int cvmm_virtq_packed_pop_again(struct cvmm_virtq *vq, uint16_t entry, uint16_t 
 				struct cvmm_virtq_chain *ret_chain)
 {
 	struct walk walk = walk_start(vq, iov, iov_max);
-	uint32_t walked = 0;
-	struct desc desc;
-	uint16_t id;
+	struct list list = { .i = entry };
 	int ret;
 
-	desc_from_copy(vq, &entry, &desc, &id);
-	ret = walk_list(&walk, desc, entry, true, true, &id, &walked);
+	desc_from_copy(vq, &list.i, &list.desc, &list.id);
+	ret = walk_list(&walk, &list, true, true);
 	if (!ret && !walk_bytes_are_fine(&walk))
 		ret = CVMM_VIRTQ_TOO_LONG;
 	if (!ret)
-		ret = check_list(vq, id, descs);
-	if (!ret && walked != descs)
+		ret = check_list(vq, list.id, descs);
+	if (!ret && list.descs != descs)
 		ret = CVMM_VIRTQ_LOOP;
 	if (ret == CVMM_VIRTQ_TOO_MANY_PIECES && !is_first)
 		return -ENOBUFS;
@@ -390,8 +424,8 @@ int cvmm_virtq_packed_pop_again(struct cvmm_virtq *vq, uint16_t entry, uint16_t 
 		return ret;
 	if (ret)
 		return cvmm_virtq_break(vq, (enum cvmm_virtq_violation)ret);
-	walk_result(&walk, id, ret_chain);
-	note_pop(vq, id, descs, ret_chain->writable_bytes, true);
+	walk_result(&walk, list.id, ret_chain);
+	note_pop(vq, list.id, descs, ret_chain->writable_bytes, true);
 	return 1;
 }
 
@@ -405,13 +439,12 @@ virtq_inline int put_used(struct cvmm_virtq *vq, uint16_t at, const struct cvmm_
 			  bool direct)
 {
 	size_t rest = desc_at(at) + PACKED_REST;
-
 	uint8_t *p = vq->desc_ring + rest;
 	int ret;
 
 	if (direct) {
-		cvmm_put_le32(p, used->len_bytes);
-		cvmm_put_le16(p + PACKED_ID - PACKED_REST, used->head);
+		host_put_u32(p, used->len_bytes);
+		host_put_u16(p + PACKED_ID - PACKED_REST, used->head);
 		area_mark(vq, vq->config.desc, rest, PACKED_FLAGS - PACKED_REST);
 		return 0;
 	}

@@ -35,11 +35,13 @@ static inline uint32_t ring_slot(const struct cvmm_virtq *vq, uint16_t index)
  * struct position - where a walk is
  * @entries: descriptors in the current table
  * @left: descriptors that may yet come before the chain must be a loop
+ * @i: the descriptor; inside the table
  * @in_table: the current table is an indirect one
  */
 struct position {
 	uint32_t entries;
 	uint32_t left;
+	uint32_t i;
 	bool in_table;
 };
 
@@ -76,74 +78,99 @@ virtq_inline int desc_get(const struct walk *walk, const struct position *at, ui
 	return 0;
 }
 
-/* Follows the chain from @i, which is inside the table, to its end. */
-virtq_inline int walk_chain(struct walk *walk, struct position *at, uint32_t i, bool direct)
+/* One descriptor. Return: 0 at the chain's end, WALK_MORE, or what is wrong. */
+virtq_inline int walk_step(struct walk *walk, struct position *at, bool direct)
 {
 	struct desc desc;
+	int ret = desc_get(walk, at, at->i, direct, &desc);
+
+	if (CVMM_UNLIKELY(ret))
+		return ret;
+	if (desc.flags & CVMM_VIRTQ_DESC_F_INDIRECT) {
+		if (at->in_table)
+			return CVMM_VIRTQ_INDIRECT_NESTED;
+		ret = table_enter(walk, &desc);
+		if (CVMM_UNLIKELY(ret))
+			return ret;
+		*at = (struct position){
+			.entries = desc.len / DESC_SIZE,
+			.left = desc.len / DESC_SIZE,
+			.in_table = true,
+		};
+		return WALK_MORE;
+	}
+	ret = add_buffer(walk, &desc);
+	if (CVMM_UNLIKELY(ret))
+		return ret;
+	if (!(desc.flags & CVMM_VIRTQ_DESC_F_NEXT))
+		return 0;
+	if (CVMM_UNLIKELY(desc.next >= at->entries))
+		return CVMM_VIRTQ_BAD_NEXT;
+	if (CVMM_UNLIKELY(!--at->left))
+		return CVMM_VIRTQ_LOOP;
+	at->i = desc.next;
+	return WALK_MORE;
+}
+
+/* Follows the chain to its end. */
+virtq_inline int walk_chain(struct walk *walk, struct position *at, bool direct)
+{
 	int ret;
 
-	for (;;) {
-		ret = desc_get(walk, at, i, direct, &desc);
-		if (CVMM_UNLIKELY(ret))
-			return ret;
-		if (desc.flags & CVMM_VIRTQ_DESC_F_INDIRECT) {
-			if (at->in_table)
-				return CVMM_VIRTQ_INDIRECT_NESTED;
-			ret = table_enter(walk, &desc);
-			if (CVMM_UNLIKELY(ret))
-				return ret;
-			at->entries = desc.len / DESC_SIZE;
-			at->left = at->entries;
-			at->in_table = true;
-			i = 0;
-			continue;
-		}
-		ret = add_buffer(walk, &desc);
-		if (CVMM_UNLIKELY(ret))
-			return ret;
-		if (!(desc.flags & CVMM_VIRTQ_DESC_F_NEXT))
-			return 0;
-		if (CVMM_UNLIKELY(desc.next >= at->entries))
-			return CVMM_VIRTQ_BAD_NEXT;
-		if (CVMM_UNLIKELY(!--at->left))
-			return CVMM_VIRTQ_LOOP;
-		i = desc.next;
+	do
+		ret = walk_step(walk, at, direct);
+	while (ret == WALK_MORE);
+	return ret;
+}
+
+/* The state of the quick walk: the table where it is, and the rest as in struct position. */
+struct quick_position {
+	const uint8_t *table;
+	uint32_t entries;
+	uint32_t left;
+	uint32_t i;
+};
+
+/* One descriptor. Return: 0 at the chain's end, WALK_MORE, or anything else: it is not for this walk. */
+virtq_inline int quick_step(const struct cvmm_virtq *vq, struct quick *q, struct quick_position *at)
+{
+	const uint8_t *p = at->table + (size_t)at->i * DESC_SIZE;
+	uint64_t addr = fetch_le64(p), rest = fetch_le64(p + PACKED_REST);
+	uint32_t flags = (uint32_t)(rest >> 32);
+
+	if (flags & CVMM_VIRTQ_DESC_F_INDIRECT) {
+		if (at->table != vq->desc_ring)
+			return -1;
+		at->table = quick_table(vq, addr, (uint32_t)rest, flags);
+		if (CVMM_UNLIKELY(!at->table || at->table == vq->desc_ring))
+			return -1;
+		at->entries = (uint32_t)rest / DESC_SIZE;
+		at->left = at->entries;
+		at->i = 0;
+		return WALK_MORE;
 	}
+	if (CVMM_UNLIKELY(!quick_add(q, vq->mem, addr, (uint32_t)rest, flags)))
+		return -1;
+	if (!(flags & CVMM_VIRTQ_DESC_F_NEXT))
+		return 0;
+	at->i = flags >> 16;
+	if (CVMM_UNLIKELY(at->i >= at->entries || !--at->left))
+		return -1;
+	return WALK_MORE;
 }
 
 /* Return: whether the chain was gathered. */
 virtq_inline bool take_quickly(const struct cvmm_virtq *vq, uint16_t head, struct iovec *iov,
 			       size_t iov_max, struct cvmm_virtq_chain *ret_chain)
 {
+	struct quick_position at = { vq->desc_ring, vq->size, vq->size, head };
 	struct quick q = quick_start(iov, iov_max);
-	const uint8_t *ring = vq->desc_ring, *table = ring;
-	uint32_t entries = vq->size, left = entries, i = head;
+	int ret;
 
-	for (;;) {
-		uint64_t addr = fetch_le64(table + (size_t)i * DESC_SIZE);
-		uint64_t rest = fetch_le64(table + (size_t)i * DESC_SIZE + PACKED_REST);
-		uint32_t flags = (uint32_t)(rest >> 32);
-
-		if (flags & CVMM_VIRTQ_DESC_F_INDIRECT) {
-			if (table != ring)
-				return false;
-			table = quick_table(vq, addr, (uint32_t)rest, flags);
-			if (CVMM_UNLIKELY(!table || table == ring))
-				return false;
-			entries = (uint32_t)rest / DESC_SIZE;
-			left = entries;
-			i = 0;
-			continue;
-		}
-		if (CVMM_UNLIKELY(!quick_add(&q, vq->mem, addr, (uint32_t)rest, flags)))
-			return false;
-		if (!(flags & CVMM_VIRTQ_DESC_F_NEXT))
-			break;
-		i = flags >> 16;
-		if (CVMM_UNLIKELY(i >= entries || !--left))
-			return false;
-	}
-	return quick_result(&q, iov, head, ret_chain);
+	do
+		ret = quick_step(vq, &q, &at);
+	while (ret == WALK_MORE);
+	return !ret && quick_result(&q, iov, head, ret_chain);
 }
 
 /* ---- taking chains -------------------------------------------------------------------------- */
@@ -206,9 +233,9 @@ static __attribute__((noinline)) int take(struct cvmm_virtq *vq, uint16_t head, 
 					  size_t iov_max, bool is_first, bool again, bool direct,
 					  struct cvmm_virtq_chain *ret_chain)
 {
-	struct position at = { .entries = vq->size, .left = vq->size };
+	struct position at = { .entries = vq->size, .left = vq->size, .i = head };
 	struct walk walk = walk_start(vq, iov, iov_max);
-	int ret = walk_chain(&walk, &at, head, direct);
+	int ret = walk_chain(&walk, &at, direct);
 
 	if (!ret && CVMM_UNLIKELY(!walk_bytes_are_fine(&walk)))
 		ret = CVMM_VIRTQ_TOO_LONG;

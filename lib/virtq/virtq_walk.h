@@ -27,6 +27,9 @@
 /* What the standard allows a chain in both directions together: VIRTIO 1.3, 2.7.5.2. */
 #define CHAIN_BYTES_MAX (UINT64_C(1) << 32)
 
+/* What a step of a walk returns if there is another: neither a violation nor an errno. */
+#define WALK_MORE 1000
+
 /* A descriptor in the order of this machine; @next is of split rings only. */
 struct desc {
 	uint64_t addr;
@@ -240,6 +243,41 @@ virtq_inline bool quick_result(const struct quick *q, struct iovec *iov, uint16_
 	ret_chain->readable_bytes = (uint32_t)q->readable_bytes;
 	ret_chain->writable_bytes = (uint32_t)(q->bytes - q->readable_bytes);
 	return true;
+}
+
+/* ---- giving one back -------------------------------------------------------------------------- */
+
+/*
+ * As cvmm_virtq_split_publish() of one element, where it can neither fail nor be marked: the areas are
+ * direct, and there are no extras.
+ */
+static inline void cvmm_virtq_split_publish_one(struct cvmm_virtq *vq,
+						const struct cvmm_virtq_used *used)
+{
+	uint8_t *element = vq->device_area + used_entry_at(vq->next_used & (vq->size - 1U));
+
+	host_put_u64(element, used->head | (uint64_t)used->len_bytes << 32);
+	vq->next_used++;
+	ring_store(vq->device_area, USED_IDX, vq->next_used, __ATOMIC_RELEASE);
+}
+
+/* The same; @descs is how many the list has. */
+static inline void cvmm_virtq_packed_publish_one(struct cvmm_virtq *vq,
+						 const struct cvmm_virtq_used *used, uint32_t descs)
+{
+	uint8_t *desc = vq->desc_ring + (size_t)vq->next_used * DESC_SIZE;
+	uint32_t next = vq->next_used + descs;
+	unsigned int flags = vq->used_wrap ? CVMM_VIRTQ_DESC_F_AVAIL | CVMM_VIRTQ_DESC_F_USED : 0;
+
+	flags |= used->len_bytes ? CVMM_VIRTQ_DESC_F_WRITE : 0;
+	host_put_u32(desc + PACKED_REST, used->len_bytes);
+	host_put_u16(desc + PACKED_ID, used->head);
+	ring_store(desc, PACKED_FLAGS, (uint16_t)flags, __ATOMIC_RELEASE);
+	if (next >= vq->size) {
+		next -= vq->size;
+		vq->used_wrap = !vq->used_wrap;
+	}
+	vq->next_used = (uint16_t)next;
 }
 
 /* ---- the end -------------------------------------------------------------------------------- */
