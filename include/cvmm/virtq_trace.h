@@ -60,9 +60,9 @@ struct cvmm_virtq_capture;
 
 /**
  * struct cvmm_virtq_capture_config - where a capture goes
- * @write: takes all @len bytes, one whole block of the file; returns 0 or negative errno. It must not
- *         use a queue that is being traced. NULL: @fd is written to.
- * @now_ns: time in nanoseconds since 1970, UTC; NULL: the system's
+ * @write: takes all @len bytes, one whole block of the file; returns 0 or negative errno. Called for one
+ *         block at a time. It must not use a queue that is being traced. NULL: @fd is written to.
+ * @now_ns: time in nanoseconds since 1970, UTC, for all queues' threads at once; NULL: the system's
  * @ctx: for both
  * @fd: a descriptor that the caller keeps, and closes after the end of the capture; blocking, as a write that
  *      would block is a failure. A pipe without a reader raises SIGPIPE unless the program ignores it.

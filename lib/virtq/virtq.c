@@ -346,20 +346,29 @@ int cvmm_virtq_set_mem(struct cvmm_virtq *vq, struct cvmm_mem *mem, struct cvmm_
 
 /* ---- taking chains -------------------------------------------------------------------------- */
 
+static __attribute__((noinline)) int pop_traced(struct cvmm_virtq *vq, struct iovec *iov,
+						size_t iov_max, bool is_first,
+						struct cvmm_virtq_chain *ret_chain)
+{
+	int ret = vq->flags & VIRTQ_PACKED
+			  ? cvmm_virtq_packed_pop(vq, iov, iov_max, is_first, ret_chain)
+			  : cvmm_virtq_split_pop(vq, iov, iov_max, is_first, ret_chain);
+
+	if (ret == 1)
+		cvmm_virtq_trace_available(vq, ret_chain);
+	return ret;
+}
+
 static inline int pop_either(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max,
 			     bool is_first, struct cvmm_virtq_chain *ret_chain)
 {
-	int ret;
-
 	if (CVMM_UNLIKELY(!vq->usable))
 		return cvmm_virtq_refusal(vq);
+	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_TRACE))
+		return pop_traced(vq, iov, iov_max, is_first, ret_chain);
 	if (vq->flags & VIRTQ_PACKED)
-		ret = cvmm_virtq_packed_pop(vq, iov, iov_max, is_first, ret_chain);
-	else
-		ret = cvmm_virtq_split_pop(vq, iov, iov_max, is_first, ret_chain);
-	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_TRACE) && ret == 1)
-		cvmm_virtq_trace_available(vq, ret_chain);
-	return ret;
+		return cvmm_virtq_packed_pop(vq, iov, iov_max, is_first, ret_chain);
+	return cvmm_virtq_split_pop(vq, iov, iov_max, is_first, ret_chain);
 }
 
 int cvmm_virtq_pop(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max,
@@ -529,17 +538,18 @@ int cvmm_virtq_push_chain(struct cvmm_virtq *vq, const struct cvmm_virtq_chain *
 	const struct cvmm_virtq_used used = { chain->head, len_bytes };
 	struct cvmm_mem *mem = vq->mem;
 
-	if (CVMM_UNLIKELY((vq->extras & (VIRTQ_EXTRA_DIRTY | VIRTQ_EXTRA_OLD_MAPS)) &&
-			  is_in_flight(vq, chain->head))) {
+	if (CVMM_UNLIKELY(
+		    (vq->extras & (VIRTQ_EXTRA_DIRTY | VIRTQ_EXTRA_OLD_MAPS | VIRTQ_EXTRA_TRACE)) &&
+		    is_in_flight(vq, chain->head))) {
 		uint8_t map = vq->slots[chain->head].map;
 
 		if (map != vq->map)
 			mem = vq->old_maps[map].mem;
 		cvmm_mem_mark_written(mem, chain->writable, chain->writable_count,
 				      chain->writable_bytes);
+		if ((vq->extras & VIRTQ_EXTRA_TRACE) && vq->usable && may_push(vq, &used))
+			return push_with_extras(vq, &used, chain);
 	}
-	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_TRACE) && vq->usable && may_push(vq, &used))
-		return push_with_extras(vq, &used, chain);
 	return cvmm_virtq_push(vq, chain->head, len_bytes);
 }
 
