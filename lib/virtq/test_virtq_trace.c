@@ -1242,19 +1242,16 @@ static void bad_configurations_are_refused(void **state)
 
 /* ---- hostile files ------------------------------------------------------------------------- */
 
-/* Reads a file from an exact heap copy. Return: the code that reading ended with. */
-static int read_all(const uint8_t *bytes, size_t len, unsigned int *ret_records,
-		    struct cvmm_error *err)
+/* Reads a file. Return: the code that reading ended with. */
+static int read_source(const struct cvmm_virtq_trace_source *source, unsigned int *ret_records,
+		       struct cvmm_error *err)
 {
-	uint8_t *copy = malloc(len ? len : 1);
-	struct cvmm_virtq_trace_source source = { .bytes = copy, .len = len };
 	struct cvmm_virtq_trace_record record;
 	struct cvmm_virtq_trace_reader *reader;
 	volatile uint8_t sum = 0;
 	int ret;
 
-	CVMM_BUG_ON(!copy || cvmm_virtq_trace_reader_create(&source, &reader));
-	memcpy(copy, bytes, len);
+	CVMM_BUG_ON(cvmm_virtq_trace_reader_create(source, &reader));
 	*ret_records = 0;
 	while ((ret = cvmm_virtq_trace_reader_next(reader, &record, err)) == 1) {
 		++*ret_records;
@@ -1264,6 +1261,20 @@ static int read_all(const uint8_t *bytes, size_t len, unsigned int *ret_records,
 	/* It fails once and for all. */
 	assert_int_equal(cvmm_virtq_trace_reader_next(reader, &record, NULL), ret);
 	cvmm_virtq_trace_reader_destroy(reader);
+	return ret;
+}
+
+/* Reads a file from an exact heap copy. */
+static int read_all(const uint8_t *bytes, size_t len, unsigned int *ret_records,
+		    struct cvmm_error *err)
+{
+	uint8_t *copy = malloc(len ? len : 1);
+	struct cvmm_virtq_trace_source source = { .bytes = copy, .len = len };
+	int ret;
+
+	CVMM_BUG_ON(!copy);
+	memcpy(copy, bytes, len);
+	ret = read_source(&source, ret_records, err);
 	free(copy);
 	return ret;
 }
@@ -1294,6 +1305,33 @@ static void a_file_cut_anywhere_ends_with_the_records_before(void **state)
 		assert_int_equal(ret, err.code);
 		assert_true(!ret || strstr(err.message, "at offset "));
 	}
+	world_destroy(w);
+}
+
+static void a_descriptor_reads_like_memory_wherever_it_ends(void **state)
+{
+	struct world *w = world_create(false);
+	struct cvmm_virtq_trace_source source = { 0 };
+	FILE *stream;
+
+	(void)state;
+	world_capture(w, SNAP_ALL);
+	run_texts(w);
+	source.fd = open_temporary(&stream);
+	assert_int_equal(cvmm_write_full(source.fd, w->sink->bytes, w->sink->len), 0);
+	for (size_t len = w->sink->len + 1; len--;) {
+		struct cvmm_error errs[2] = { 0 };
+		unsigned int counts[2];
+
+		assert_int_equal(ftruncate(source.fd, (off_t)len), 0);
+		assert_int_equal(read_source(&source, &counts[0], &errs[0]),
+				 read_all(w->sink->bytes, len, &counts[1], &errs[1]));
+		assert_int_equal(counts[0], counts[1]);
+		assert_string_equal(errs[0].message, errs[1].message);
+	}
+	fclose(stream);
+	source.fd = -1;
+	assert_int_equal(read_source(&source, &(unsigned int){ 0 }, NULL), -EBADF);
 	world_destroy(w);
 }
 
@@ -1589,6 +1627,7 @@ int main(void)
 		cmocka_unit_test(a_device_that_breaks_the_rules_is_an_error),
 		cmocka_unit_test(bad_configurations_are_refused),
 		cmocka_unit_test(a_file_cut_anywhere_ends_with_the_records_before),
+		cmocka_unit_test(a_descriptor_reads_like_memory_wherever_it_ends),
 		cmocka_unit_test(damage_at_the_end_can_be_ignored),
 		cmocka_unit_test(each_lie_is_called_by_its_name_and_place),
 		cmocka_unit_test(a_packet_may_be_cut_by_other_tools),
