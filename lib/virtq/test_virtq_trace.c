@@ -11,6 +11,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include <cvmm/mem_iommu.h>
+
 #include "test_driver.h"
 #include "virtq_trace_internal.h"
 
@@ -607,6 +609,42 @@ static void a_push_that_is_refused_is_not_recorded(void **state)
 	assert_int_equal(cvmm_virtq_push_batch(&w->vq, &used, 1), -EINVAL);
 	assert_int_equal(cvmm_virtq_push(&w->vq, 7, 0), -EINVAL);
 	assert_int_equal(read_records(w, records, 4), 1);
+	world_destroy(w);
+}
+
+/* Behind an IOMMU a push may have to be repeated: once it works, it is recorded once. */
+static void a_push_that_is_repeated_is_recorded_once(void **state)
+{
+	struct cvmm_mem_iommu_config config = { 0 };
+	struct cvmm_virtq_trace_record records[4];
+	struct world *w = world_create(false);
+	struct iovec iov[IOV_MAX_TEST];
+	struct cvmm_virtq_chain chain;
+	struct cvmm_mem *mem = NULL;
+	uint64_t used;
+
+	(void)state;
+	assert_int_equal(cvmm_iotlb_create(8, &config.iotlb, NULL), 0);
+	config.backing = w->mem;
+	assert_int_equal(cvmm_mem_create_iommu(&config, &mem, NULL), 0);
+	assert_int_equal(cvmm_iotlb_set(config.iotlb, 0, TEST_RAM_END, 0, CVMM_ACCESS_READ_WRITE),
+			 0);
+	assert_int_equal(cvmm_virtq_set_mem(&w->vq, mem, NULL), 0);
+	used = w->drv.config.device_area.addr;
+	world_capture(w, SNAP_ALL);
+	add_text(w, 1, 'a');
+	assert_int_equal(cvmm_virtq_pop(&w->vq, iov, IOV_MAX_TEST, &chain), 1);
+	assert_int_equal(cvmm_iotlb_invalidate(config.iotlb, used, USED_RING), 0);
+	assert_int_equal(cvmm_virtq_push_chain(&w->vq, &chain, 1), -EAGAIN);
+	assert_int_equal(read_records(w, records, 4), 1);
+	assert_int_equal(
+		cvmm_iotlb_set(config.iotlb, used, USED_RING, used, CVMM_ACCESS_READ_WRITE), 0);
+	assert_int_equal(cvmm_virtq_push_chain(&w->vq, &chain, 1), 0);
+	assert_int_equal(read_records(w, records, 4), 2);
+	assert_int_equal(records[1].kind, CVMM_VIRTQ_TRACE_USED);
+	cvmm_virtq_stop(&w->vq);
+	cvmm_mem_unref(mem);
+	cvmm_iotlb_destroy(config.iotlb);
 	world_destroy(w);
 }
 
@@ -1599,6 +1637,7 @@ int main(void)
 		cmocka_unit_test(rewinds_and_violations_are_recorded),
 		cmocka_unit_test(a_failed_chain_is_a_violation_and_a_used_packet),
 		cmocka_unit_test(a_push_that_is_refused_is_not_recorded),
+		cmocka_unit_test(a_push_that_is_repeated_is_recorded_once),
 		cmocka_unit_test(a_trace_stays_across_stop_and_start),
 		cmocka_unit_test(a_trace_taken_away_records_nothing),
 		cmocka_unit_test(a_sink_that_fails_ends_the_capture_and_not_the_queue),
