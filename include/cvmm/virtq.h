@@ -165,8 +165,8 @@ typedef bool (*cvmm_virtq_policy)(void *ctx, enum cvmm_virtq_violation violation
 /**
  * struct cvmm_virtq - one queue, in the caller's storage; the fields are private to lib/virtq
  *
- * The first 64 bytes, and @next_used, are all that pop and push touch besides the rings, the map and
- * the two arrays.
+ * The first 64 bytes, and three counters in the next, are all that pop and push touch besides the rings,
+ * the map and the two arrays.
  */
 struct cvmm_virtq {
 	/* Where the areas are in this process; of no use unless @direct. */
@@ -176,18 +176,17 @@ struct cvmm_virtq {
 	struct cvmm_mem *mem; /* reference held while started */
 	/* By head or buffer id: what is in flight, which is between pop and push. */
 	struct cvmm_virtq_slot *slots;
-	uint16_t *popped;  /* ring of the heads popped, by the low bits of @pops */
-	uint64_t reserved; /* so that the rest is in the next line */
-	uint16_t size;	   /* 0 while not started */
+	uint16_t *popped; /* ring of the heads popped, by the low bits of @pops */
 	uint16_t next_avail;
 	uint16_t avail_seen; /* split: the last avail.idx that was read and checked */
-	bool usable;	     /* started and not broken */
-	uint8_t flags;	     /* VIRTQ_* */
 	uint16_t next_used;
 	uint16_t pops; /* chains popped, less those rewound */
+	uint16_t size; /* 0 while not started */
 	uint16_t max_size;
+	uint8_t flags;	/* VIRTQ_* */
 	uint8_t extras; /* VIRTQ_EXTRA_*: what most queues have not */
 	uint8_t map;	/* number of @mem among @old_maps */
+	bool usable;	/* started and not broken */
 	bool started;
 	uint8_t violation;     /* enum cvmm_virtq_violation; not OK means broken */
 	bool avail_wrap;       /* packed */

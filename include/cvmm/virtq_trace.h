@@ -60,12 +60,13 @@ struct cvmm_virtq_capture;
 
 /**
  * struct cvmm_virtq_capture_config - where a capture goes
- * @write: takes all @len bytes, one whole block of the file; returns 0 or negative errno. It must not
- *         use a queue that is being traced. NULL: @fd is written to.
- * @now_ns: time in nanoseconds since 1970, UTC; NULL: the system's
+ * @write: takes all @len bytes, one whole block of the file; returns 0 or negative errno. Called for one
+ *         block at a time. It must not use a queue that is being traced. NULL: @fd is written to.
+ * @now_ns: time in nanoseconds since 1970, UTC, for all queues' threads at once; NULL: the system's
  * @ctx: for both
- * @fd: a descriptor that the caller keeps, and closes after the end of the capture; blocking, as a write that
- *      would block is a failure. A pipe without a reader raises SIGPIPE unless the program ignores it.
+ * @fd: a descriptor that the caller keeps, and closes after the end of the capture; blocking, as a write
+ *      that would block is a failure. A pipe without a reader raises SIGPIPE unless the program ignores
+ *      it.
  */
 struct cvmm_virtq_capture_config {
 	int (*write)(void *ctx, const void *bytes, size_t len);
@@ -133,7 +134,8 @@ CVMM_API struct cvmm_virtq_trace_stats cvmm_virtq_trace_stats(const struct cvmm_
 
 /*
  * Record what happens to the queue from now on; NULL ends that. Stays across stop and start. One
- * trace belongs to one queue at a time. Context: the queue's thread; pop and push block as long as the sink does.
+ * trace belongs to one queue at a time. Context: the queue's thread; pop and push then block as long as
+ * the sink does.
  */
 CVMM_API void cvmm_virtq_set_trace(struct cvmm_virtq *vq, struct cvmm_virtq_trace *trace);
 
@@ -222,7 +224,7 @@ enum cvmm_virtq_replay_verdict {
 	CVMM_VIRTQ_REPLAY_BYTES_DIFFER,
 	CVMM_VIRTQ_REPLAY_NOT_RECORDED, /* answered, but the recording has no answer */
 	CVMM_VIRTQ_REPLAY_NOT_ANSWERED, /* until cvmm_virtq_replay_give_up() */
-	CVMM_VIRTQ_REPLAY_DOES_NOT_FIT, /* more than the ring or the memory takes; not given to the device */
+	CVMM_VIRTQ_REPLAY_DOES_NOT_FIT, /* in ring or memory, ever; not given to the device */
 	CVMM_VIRTQ_REPLAY_VERDICT_COUNT,
 };
 

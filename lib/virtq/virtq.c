@@ -17,7 +17,7 @@
 #include "virtq_trace_internal.h"
 #include "virtq_walk.h"
 
-_Static_assert(offsetof(struct cvmm_virtq, next_used) == 64, "the hot fields are one cache line");
+_Static_assert(offsetof(struct cvmm_virtq, started) == 64, "the hot fields are one cache line");
 _Static_assert(sizeof(struct cvmm_virtq_slot) == 8, "eight slots to a cache line");
 
 /* Used elements that are published at once, in order, when the one before them comes. */
@@ -342,22 +342,34 @@ int cvmm_virtq_set_mem(struct cvmm_virtq *vq, struct cvmm_mem *mem, struct cvmm_
 
 /* ---- taking chains -------------------------------------------------------------------------- */
 
-static inline int pop_either(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max,
-			     bool is_first, struct cvmm_virtq_chain *ret_chain)
+/* Of a queue that is recorded, or has chains to be popped again. */
+static __attribute__((noinline)) int pop_with_extras(struct cvmm_virtq *vq, struct iovec *iov,
+						     size_t iov_max, bool is_first,
+						     struct cvmm_virtq_chain *ret_chain)
 {
 	int ret;
 
-	if (CVMM_UNLIKELY(!vq->usable))
-		return cvmm_virtq_refusal(vq);
-	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_INFLIGHT) && cvmm_virtq_inflight_has_more(vq))
+	if ((vq->extras & VIRTQ_EXTRA_INFLIGHT) && cvmm_virtq_inflight_has_more(vq))
 		ret = cvmm_virtq_inflight_pop(vq, iov, iov_max, is_first, ret_chain);
 	else if (vq->flags & VIRTQ_PACKED)
 		ret = cvmm_virtq_packed_pop(vq, iov, iov_max, is_first, ret_chain);
 	else
 		ret = cvmm_virtq_split_pop(vq, iov, iov_max, is_first, ret_chain);
-	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_TRACE) && ret == 1)
+	if (ret == 1 && (vq->extras & VIRTQ_EXTRA_TRACE))
 		cvmm_virtq_trace_available(vq, ret_chain);
 	return ret;
+}
+
+static inline int pop_either(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max,
+			     bool is_first, struct cvmm_virtq_chain *ret_chain)
+{
+	if (CVMM_UNLIKELY(!vq->usable))
+		return cvmm_virtq_refusal(vq);
+	if (CVMM_UNLIKELY(vq->extras & (VIRTQ_EXTRA_INFLIGHT | VIRTQ_EXTRA_TRACE)))
+		return pop_with_extras(vq, iov, iov_max, is_first, ret_chain);
+	if (vq->flags & VIRTQ_PACKED)
+		return cvmm_virtq_packed_pop(vq, iov, iov_max, is_first, ret_chain);
+	return cvmm_virtq_split_pop(vq, iov, iov_max, is_first, ret_chain);
 }
 
 int cvmm_virtq_pop(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max,
@@ -555,17 +567,18 @@ int cvmm_virtq_push_chain(struct cvmm_virtq *vq, const struct cvmm_virtq_chain *
 	const struct cvmm_virtq_used used = { chain->head, len_bytes };
 	struct cvmm_mem *mem = vq->mem;
 
-	if (CVMM_UNLIKELY((vq->extras & (VIRTQ_EXTRA_DIRTY | VIRTQ_EXTRA_OLD_MAPS)) &&
-			  is_in_flight(vq, chain->head))) {
+	if (CVMM_UNLIKELY(
+		    (vq->extras & (VIRTQ_EXTRA_DIRTY | VIRTQ_EXTRA_OLD_MAPS | VIRTQ_EXTRA_TRACE)) &&
+		    is_in_flight(vq, chain->head))) {
 		uint8_t map = vq->slots[chain->head].map;
 
 		if (map != vq->map)
 			mem = vq->old_maps[map].mem;
 		cvmm_mem_mark_written(mem, chain->writable, chain->writable_count,
 				      chain->writable_bytes);
+		if ((vq->extras & VIRTQ_EXTRA_TRACE) && vq->usable && may_push(vq, &used))
+			return push_with_extras(vq, &used, chain);
 	}
-	if (CVMM_UNLIKELY(vq->extras & VIRTQ_EXTRA_TRACE) && vq->usable && may_push(vq, &used))
-		return push_with_extras(vq, &used, chain);
 	return cvmm_virtq_push(vq, chain->head, len_bytes);
 }
 
