@@ -271,13 +271,11 @@ virtq_inline int put_used(struct cvmm_virtq *vq, uint16_t at, const struct cvmm_
 			  bool direct)
 {
 	size_t rest = desc_at(at) + PACKED_REST;
-
-	uint8_t *p = vq->desc_ring + rest;
 	int ret;
 
 	if (direct) {
-		cvmm_put_le32(p, used->len_bytes);
-		cvmm_put_le16(p + sizeof(uint32_t), used->head);
+		cvmm_put_le32(vq->desc_ring + rest, used->len_bytes);
+		cvmm_put_le16(vq->desc_ring + rest + sizeof(uint32_t), used->head);
 		area_mark(vq, vq->config.desc, rest, PACKED_FLAGS - PACKED_REST);
 		return 0;
 	}
