@@ -18,8 +18,8 @@
 
 #include "test_driver.h"
 
-#define OPERATIONS 2000000U /* of all runs together */
-#define WRAP_OPERATIONS 1500000U
+#define OPERATIONS 1200000U /* of all runs together */
+#define WRAP_OPERATIONS 1000000U
 #define PAGES 256U
 #define RAM_BYTES (PAGES * TEST_PAGE)
 #define SEAM (RAM_BYTES / 2)

@@ -343,6 +343,25 @@ static void failed_chains_wait_for_their_turn_in_order(void **state)
 	expect_used(d, 2, 2);
 }
 
+/* What was given back in between cannot be had again. */
+static void chain_before_a_failed_one_cannot_be_rewound(void **state)
+{
+	struct test_driver *d = *state;
+	struct cvmm_virtq_chain chain;
+
+	put_good(d, 0);
+	put_bad(d, 1);
+	put_good(d, 2);
+	assert_int_equal(pop(d, &chain), 1);
+	assert_int_equal(pop(d, &chain), 1);
+	assert_int_equal(chain.head, 2);
+	assert_int_equal(cvmm_virtq_rewind(&d->vq, 2), 0);
+	assert_int_equal(cvmm_virtq_rewind(&d->vq, 0), -EINVAL);
+	assert_int_equal(pop(d, &chain), 1);
+	assert_int_equal(chain.head, 2);
+	expect_used(d, 1, 0);
+}
+
 /* ---- several chains at a time --------------------------------------------------------------- */
 
 static void batch_takes_all_that_there_is(void **state)
@@ -559,6 +578,7 @@ int main(void)
 		TEST(endless_bad_chains_do_not_keep_the_device),
 		TEST(ring_full_of_bad_chains_is_failed),
 		TEST(failed_chains_wait_for_their_turn_in_order),
+		TEST(chain_before_a_failed_one_cannot_be_rewound),
 		TEST(batch_takes_all_that_there_is),
 		TEST(batch_stops_before_the_chain_that_does_not_fit),
 		TEST(chain_that_never_fits_is_a_violation_in_a_batch_too),

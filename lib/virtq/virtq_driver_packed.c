@@ -69,9 +69,11 @@ void cvmm_virtq_driver_packed_put(struct cvmm_virtq_driver *drv, uint16_t id,
 	for (i = 0; i < list->count; i++, segment++) {
 		desc = pos_desc(drv, pos);
 		cvmm_put_le64(desc, segment->gpa.addr);
-		cvmm_put_le32(desc + DRIVER_PACKED_LEN, segment->len_bytes);
+		/* Atomic, because a device may load them together with the flags, which are not yet set. */
+		__atomic_store_n((uint32_t *)(void *)(desc + DRIVER_PACKED_LEN),
+				 htole32(segment->len_bytes), __ATOMIC_RELAXED);
 		/* Only that of the last one counts. */
-		cvmm_put_le16(desc + DRIVER_PACKED_ID, id);
+		ring_store(desc, DRIVER_PACKED_ID, id, __ATOMIC_RELAXED);
 		flags = driver_desc_flags(list, i);
 		flags |= pos_wrap(drv, pos) ? DRIVER_PACKED_F_AVAIL : DRIVER_PACKED_F_USED;
 		if (pos == drv->publish_pos)
