@@ -121,6 +121,13 @@ virtq_inline void host_put_u16(uint8_t *p, uint16_t v)
 	cvmm_put_le16(p, v);
 }
 
+/* Not the driver's: a piece of the caller's array. */
+virtq_inline void piece_put(struct iovec *piece, void *host, size_t len)
+{
+	piece->iov_base = host;
+	piece->iov_len = len;
+}
+
 static inline void full_fence(void)
 {
 #if defined(__SANITIZE_THREAD__) && !defined(__clang__)

@@ -106,8 +106,7 @@ virtq_inline int add_buffer(struct walk *walk, const struct desc *desc)
 	} else if (CVMM_UNLIKELY(walk->pieces == walk->iov_max)) {
 		return CVMM_VIRTQ_TOO_MANY_PIECES;
 	} else {
-		walk->iov[walk->pieces].iov_base = host;
-		walk->iov[walk->pieces].iov_len = desc->len;
+		piece_put(&walk->iov[walk->pieces], host, desc->len);
 		walk->pieces++;
 	}
 	walk->bytes += desc->len;
@@ -205,8 +204,7 @@ virtq_inline bool quick_add(struct quick *q, const struct cvmm_mem *mem, uint64_
 	host = cvmm_mem_ptr_quick(mem, cvmm_gpa_from(addr), len, writable);
 	if (CVMM_UNLIKELY(!host))
 		return false;
-	q->out->iov_base = host;
-	q->out->iov_len = len;
+	piece_put(q->out, host, len);
 	q->bytes += len;
 	if (!writable) {
 		/* A writable one came before? */

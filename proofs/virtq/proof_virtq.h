@@ -33,13 +33,22 @@ int nondet_int(void);
 
 /* ---- what is accessed, in order ------------------------------------------------------------- */
 
-enum proof_area { PROOF_DESC, PROOF_DRIVER, PROOF_DEVICE, PROOF_AREAS };
+enum proof_area {
+	PROOF_DESC,
+	PROOF_DRIVER,
+	PROOF_DEVICE,
+	PROOF_AREAS
+};
 
 #define PROOF_HOST(area) ((UINT64_C(1) << 40) * (1 + (uint64_t)(area)))
 #define PROOF_GPA(area) ((UINT64_C(1) << 50) * (1 + (uint64_t)(area)))
 #define PROOF_HOST_END (UINT64_C(1) << 46)
 
-enum proof_kind { PROOF_LOAD, PROOF_STORE, PROOF_FENCE };
+enum proof_kind {
+	PROOF_LOAD,
+	PROOF_STORE,
+	PROOF_FENCE
+};
 
 /**
  * struct proof_event - one access, or a fence
@@ -133,8 +142,7 @@ static void *proof_ptr(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, b
 		return NULL;
 	__CPROVER_assume(host && host < PROOF_HOST_END && len < PROOF_HOST_END);
 	__CPROVER_assert(proof_grant_count < PROOF_GRANTS, "there is room in the proof's list");
-	proof_grants[proof_grant_count++] =
-		(struct proof_grant){ gpa.addr, len, host, is_write };
+	proof_grants[proof_grant_count++] = (struct proof_grant){ gpa.addr, len, host, is_write };
 	return (void *)(uintptr_t)host;
 }
 
@@ -158,6 +166,10 @@ int cvmm_mem_check(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum 
 	return nondet_bool() ? 0 : nondet_bool() ? -EFAULT : -EAGAIN;
 }
 
+/* The caller's array is a number, too, as long as the proof says. */
+#define PROOF_IOV (UINT64_C(1) << 44)
+static uint64_t proof_iov_max;
+
 /* Pieces of the whole range, or a failure. How mem cuts it is not the queue's affair: proofs/mem. */
 int cvmm_mem_span(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum cvmm_access access,
 		  struct iovec *iov, size_t iov_max, size_t *ret_count)
@@ -166,7 +178,8 @@ int cvmm_mem_span(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum c
 	static const int failures[] = { -EFAULT, -EAGAIN, -ENOTSUP, -ENOBUFS };
 
 	__CPROVER_assert(mem == proof_queue->mem, "it is the queue's map that is asked");
-	__CPROVER_assert(!iov_max || __CPROVER_w_ok(iov, iov_max * sizeof(*iov)),
+	__CPROVER_assert(proof_in((uintptr_t)iov, iov_max * sizeof(*iov), PROOF_IOV,
+				  proof_iov_max * sizeof(*iov) + 1),
 			 "there is room for the pieces");
 	if (nondet_bool())
 		return failures[nondet_u8() % 4];
@@ -203,7 +216,7 @@ static inline int proof_read(const struct cvmm_mem *mem, cvmm_gpa gpa, void *dst
 
 static inline enum proof_area proof_area_of(uint64_t host)
 {
-	return host >= PROOF_HOST(PROOF_DEVICE) ? PROOF_DEVICE
+	return host >= PROOF_HOST(PROOF_DEVICE)	  ? PROOF_DEVICE
 	       : host >= PROOF_HOST(PROOF_DRIVER) ? PROOF_DRIVER
 						  : PROOF_DESC;
 }
@@ -313,18 +326,18 @@ static inline int proof_area_load(const struct cvmm_virtq *vq, const uint8_t *ho
 				  size_t at, unsigned int bytes, int order, bool direct,
 				  uint64_t value)
 {
-	return proof_area_access(vq, host, gpa, direct,
-				 (struct proof_event){ PROOF_LOAD, PROOF_DESC, at, bytes, value,
-						       order });
+	return proof_area_access(
+		vq, host, gpa, direct,
+		(struct proof_event){ PROOF_LOAD, PROOF_DESC, at, bytes, value, order });
 }
 
 static inline int proof_area_store(const struct cvmm_virtq *vq, const uint8_t *host, cvmm_gpa gpa,
 				   size_t at, unsigned int bytes, int order, bool direct,
 				   uint64_t value)
 {
-	return proof_area_access(vq, host, gpa, direct,
-				 (struct proof_event){ PROOF_STORE, PROOF_DESC, at, bytes, value,
-						       order });
+	return proof_area_access(
+		vq, host, gpa, direct,
+		(struct proof_event){ PROOF_STORE, PROOF_DESC, at, bytes, value, order });
 }
 
 static inline int area_load_u16(const struct cvmm_virtq *vq, const uint8_t *host, cvmm_gpa area,
@@ -384,6 +397,26 @@ static inline int area_write_u64(const struct cvmm_virtq *vq, uint8_t *host, cvm
 	proof_note((struct proof_event){ PROOF_STORE, proof_area_at(area), at + 4, 4, v >> 32,
 					 __ATOMIC_RELAXED });
 	return 0;
+}
+
+/* The last piece that was put into the caller's array, and how many were. */
+static struct {
+	uint64_t i;
+	uint64_t host;
+	uint64_t len;
+	unsigned int count;
+} proof_piece;
+
+static inline void piece_put(struct iovec *piece, void *host, size_t len)
+{
+	uint64_t at = (uint64_t)(uintptr_t)piece - PROOF_IOV;
+
+	__CPROVER_assert(!(at % sizeof(*piece)) && at / sizeof(*piece) < proof_iov_max,
+			 "pieces are put into the caller's array");
+	proof_piece.i = at / sizeof(*piece);
+	proof_piece.host = (uint64_t)(uintptr_t)host;
+	proof_piece.len = len;
+	proof_piece.count++;
 }
 
 static inline void full_fence(void)

@@ -16,7 +16,7 @@
  * MUTATION lib/virtq/virtq_split.c s/if (at->table != vq->desc_ring)/if (0)/
  * MUTATION lib/virtq/virtq_walk.h s/!len || q->out == q->end/!len/
  * MUTATION lib/virtq/virtq_walk.h s/if (CVMM_UNLIKELY(q->readable_end != q->out))/if (0)/
- * MUTATION lib/virtq/virtq_walk.h s/q->out->iov_len = len;/q->out->iov_len = len + 1;/
+ * MUTATION lib/virtq/virtq_walk.h s/piece_put(q->out, host, len)/piece_put(q->out, host, len + 1)/
  * MUTATION lib/virtq/virtq_walk.h s/cvmm_gpa_from(addr), len, writable/cvmm_gpa_from(addr), len, false/
  */
 #include "proof_quick.h"
@@ -36,7 +36,8 @@ static void check_position(const struct cvmm_virtq *vq, const struct quick_posit
 				 "and all of it");
 	}
 	__CPROVER_assert(at->i < at->entries, "the next descriptor is in the table");
-	__CPROVER_assert(at->left && at->left <= at->entries, "some are left, not more than it has");
+	__CPROVER_assert(at->left && at->left <= at->entries,
+			 "some are left, not more than it has");
 }
 
 /* In the ring, or in a table that mem has granted. */
@@ -47,8 +48,8 @@ static struct quick_position any_position(const struct cvmm_virtq *vq)
 	if (nondet_bool()) {
 		at.entries = nondet_u32();
 		__CPROVER_assume(at.entries && at.entries <= CVMM_VIRTQ_INDIRECT_MAX);
-		at.table = proof_ptr(vq->mem, cvmm_gpa_from(nondet_u64()), at.entries * UINT64_C(16),
-				     false);
+		at.table = proof_ptr(vq->mem, cvmm_gpa_from(nondet_u64()),
+				     at.entries * UINT64_C(16), false);
 		__CPROVER_assume(at.table && at.table != vq->desc_ring);
 	}
 	__CPROVER_assume(at.i < at.entries && at.left && at.left <= at.entries);
@@ -81,5 +82,6 @@ void harness(void)
 	proof_check_quick(&ghost, &q);
 	if (ret)
 		check_position(&vq, &at);
-	__CPROVER_assert(!ret || measure(&vq, &at) < measure(&vq, &before), "it is nearer to its end");
+	__CPROVER_assert(!ret || measure(&vq, &at) < measure(&vq, &before),
+			 "it is nearer to its end");
 }
