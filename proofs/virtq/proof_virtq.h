@@ -157,18 +157,23 @@ void *cvmm_mem_ptr(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum 
 	return proof_ptr(mem, gpa, len, access & CVMM_ACCESS_WRITE);
 }
 
+/* Memory that may be accessed, but has not one host address. */
 int cvmm_mem_check(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum cvmm_access access)
 {
-	(void)mem;
-	(void)gpa;
-	(void)len;
-	(void)access;
-	return nondet_bool() ? 0 : nondet_bool() ? -EFAULT : -EAGAIN;
+	__CPROVER_assert(mem == proof_queue->mem, "it is the queue's map that is asked");
+	if (nondet_bool())
+		return nondet_bool() ? -EFAULT : -EAGAIN;
+	__CPROVER_assert(proof_grant_count < PROOF_GRANTS, "there is room in the proof's list");
+	proof_grants[proof_grant_count++] =
+		(struct proof_grant){ gpa.addr, len, 0, access & CVMM_ACCESS_WRITE };
+	return 0;
 }
 
 /* The caller's array is a number, too, as long as the proof says. */
 #define PROOF_IOV (UINT64_C(1) << 44)
 static uint64_t proof_iov_max;
+
+static int proof_span_failure;
 
 /* Pieces of the whole range, or a failure. How mem cuts it is not the queue's affair: proofs/mem. */
 int cvmm_mem_span(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum cvmm_access access,
@@ -182,7 +187,7 @@ int cvmm_mem_span(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum c
 				  proof_iov_max * sizeof(*iov) + 1),
 			 "there is room for the pieces");
 	if (nondet_bool())
-		return failures[nondet_u8() % 4];
+		return proof_span_failure = failures[nondet_u8() % 4];
 	__CPROVER_assume(count && count <= iov_max);
 	__CPROVER_assert(proof_grant_count < PROOF_GRANTS, "there is room in the proof's list");
 	proof_grants[proof_grant_count++] =
@@ -194,12 +199,18 @@ int cvmm_mem_span(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum c
 /* Where the last copy was made: its bytes are whatever they are. */
 static const uint8_t *proof_copy;
 
+/* Of a descriptor: of the ring, or of a table that was granted. */
 static inline int proof_read(const struct cvmm_mem *mem, cvmm_gpa gpa, void *dst, size_t len)
 {
-	(void)mem;
-	(void)gpa;
-	proof_copy = dst;
+	bool ok = proof_in(gpa.addr, len, PROOF_GPA(PROOF_DESC), proof_area_bytes(PROOF_DESC));
+
+	for (unsigned int i = 0; i < PROOF_GRANTS; i++)
+		ok = ok || (i < proof_grant_count && !proof_grants[i].is_write &&
+			    proof_in(gpa.addr, len, proof_grants[i].gpa, proof_grants[i].len));
+	__CPROVER_assert(ok, "descriptors are read from the ring or from a table");
+	__CPROVER_assert(mem == proof_queue->mem, "it is the queue's map that is asked");
 	__CPROVER_assert(__CPROVER_w_ok(dst, len), "there is room for the copy");
+	proof_copy = dst;
 	return nondet_bool() ? 0 : nondet_bool() ? -EFAULT : -EAGAIN;
 }
 
@@ -221,6 +232,13 @@ static inline enum proof_area proof_area_of(uint64_t host)
 						  : PROOF_DESC;
 }
 
+/* What was fetched, in order. */
+#ifndef PROOF_FETCHES
+#define PROOF_FETCHES 8
+#endif
+static uint64_t proof_fetched[PROOF_FETCHES];
+static unsigned int proof_fetch_count;
+
 /* A descriptor's half: of the ring, of a table that was granted, or of the last copy. */
 static inline uint64_t fetch_le64(const uint8_t *p)
 {
@@ -232,7 +250,8 @@ static inline uint64_t fetch_le64(const uint8_t *p)
 		ok = ok || (i < proof_grant_count && !proof_grants[i].is_write &&
 			    proof_in(at, 8, proof_grants[i].host, proof_grants[i].len));
 	__CPROVER_assert(ok, "descriptors are fetched from the ring or from a table");
-	return nondet_u64();
+	__CPROVER_assert(proof_fetch_count < PROOF_FETCHES, "there is room in the proof's list");
+	return proof_fetched[proof_fetch_count++] = nondet_u64();
 }
 
 static inline uint16_t ring_load(const uint8_t *ring, size_t at, int order)
