@@ -280,6 +280,93 @@ static void foreign_regions_are_refused(void **state)
 	pair_fini(&p);
 }
 
+/* ---- chains that are failed when they come again -------------------------------------------- */
+
+static bool fail_it(void *ctx, enum cvmm_virtq_violation violation)
+{
+	(void)violation;
+	++*(unsigned int *)ctx;
+	return true;
+}
+
+/* A region of a split queue in which the first @count heads are in flight, in their order. */
+static uint8_t *region_with_heads(uint16_t size, uint16_t count)
+{
+	uint8_t *region = aligned_alloc(64, (size_t)cvmm_virtq_inflight_bytes(size, false));
+
+	assert_non_null(region);
+	memset(region, 0, (size_t)cvmm_virtq_inflight_bytes(size, false));
+	cvmm_put_le16(region + 8, 1); /* version */
+	cvmm_put_le16(region + 10, size);
+	for (uint32_t i = 0; i < count; i++) {
+		region[16 + i * 16] = 1;
+		cvmm_put_le64(region + 16 + i * 16 + 8, i);
+	}
+	return region;
+}
+
+static void a_full_ring_of_chains_that_are_failed_needs_no_stack(void **state)
+{
+	const uint16_t size = CVMM_VIRTQ_SIZE_MAX;
+	uint64_t bytes = cvmm_virtq_inflight_bytes(size, false);
+	struct cvmm_virtq_chain chain;
+	struct test_driver d;
+	unsigned int asked = 0;
+	struct iovec iov[1];
+	uint8_t *region;
+
+	(void)state;
+	test_driver_init(&d, size);
+	cvmm_virtq_set_policy(&d.vq, fail_it, &asked);
+	for (uint32_t i = 0; i < size; i++) {
+		test_desc(&d, i, TEST_RAM_END, 8, 0, 0);
+		test_make_available(&d, (uint16_t)i);
+	}
+	region = region_with_heads(size, size);
+	assert_int_equal(cvmm_virtq_set_inflight(&d.vq, region, bytes, NULL), 0);
+	assert_int_equal(cvmm_virtq_pop(&d.vq, iov, 1, &chain), 0);
+	assert_int_equal(asked, size);
+	assert_int_equal(cvmm_virtq_violation_count(&d.vq, CVMM_VIRTQ_BAD_BUFFER), size);
+	for (uint32_t i = 0; i < size; i++) {
+		uint32_t id, len;
+
+		assert_true(test_take_used(&d, &id, &len));
+		assert_int_equal(id, i);
+		assert_int_equal(region[16 + i * 16], 0);
+	}
+	test_driver_fini(&d);
+	free(region);
+}
+
+/* Too few iovecs behind others of a batch are not the driver's fault, whatever came in between. */
+static void a_batch_ends_at_a_chain_without_room_behind_one_that_was_failed(void **state)
+{
+	uint64_t bytes = cvmm_virtq_inflight_bytes(8, false);
+	struct cvmm_virtq_chain chains[2];
+	struct test_driver d;
+	unsigned int asked = 0;
+	struct iovec iov[1];
+	uint8_t *region;
+
+	(void)state;
+	test_driver_init(&d, 8);
+	cvmm_virtq_set_policy(&d.vq, fail_it, &asked);
+	test_make_simple(&d, 0);
+	test_desc(&d, 1, 0, 0, CVMM_VIRTQ_DESC_F_NEXT, 8); /* next is outside */
+	test_make_available(&d, 1);
+	test_make_simple(&d, 2);
+	region = region_with_heads(8, 2);
+	assert_int_equal(cvmm_virtq_set_inflight(&d.vq, region, bytes, NULL), 0);
+	assert_int_equal(cvmm_virtq_pop_batch(&d.vq, iov, 1, chains, 2), 1);
+	assert_int_equal(chains[0].head, 0);
+	assert_int_equal(asked, 1);
+	assert_int_equal(cvmm_virtq_pop_batch(&d.vq, iov, 1, chains, 2), 1);
+	assert_int_equal(chains[0].head, 2);
+	assert_int_equal(asked, 1);
+	test_driver_fini(&d);
+	free(region);
+}
+
 /* Any bytes: refused, or popped as far as they go. The front-end may write while we use it, too. */
 static void random_regions_do_no_harm(void **state)
 {
@@ -592,6 +679,8 @@ int main(void)
 		cmocka_unit_test(chains_in_flight_come_again_in_their_order),
 		cmocka_unit_test(chains_that_came_again_can_be_rewound),
 		cmocka_unit_test(foreign_regions_are_refused),
+		cmocka_unit_test(a_full_ring_of_chains_that_are_failed_needs_no_stack),
+		cmocka_unit_test(a_batch_ends_at_a_chain_without_room_behind_one_that_was_failed),
 		cmocka_unit_test(random_regions_do_no_harm),
 		cmocka_unit_test(a_device_may_die_at_any_instruction_of_a_batch),
 		cmocka_unit_test(a_device_may_die_at_any_instruction_of_a_push),

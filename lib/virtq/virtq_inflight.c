@@ -518,15 +518,9 @@ int cvmm_virtq_inflight_pop(struct cvmm_virtq *vq, struct iovec *iov, size_t iov
 		ret = cvmm_virtq_split_pop_again(vq, next->entry, iov, iov_max, is_first,
 						 ret_chain);
 	}
-	if (ret <= 0)
-		return ret;
-	f->taken++;
-	/* One that was failed: the next may be better. Each is tried once. */
-	if (ret == 1)
-		return 1;
-	return cvmm_virtq_inflight_has_more(vq)
-		       ? cvmm_virtq_inflight_pop(vq, iov, iov_max, is_first, ret_chain)
-		       : cvmm_virtq_pop(vq, iov, iov_max, ret_chain);
+	if (ret > 0)
+		f->taken++;
+	return ret;
 }
 
 /* ---- giving back ---------------------------------------------------------------------------- */
