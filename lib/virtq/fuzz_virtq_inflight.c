@@ -460,9 +460,10 @@ static void write_region(struct device *dev, uint8_t how, uint16_t operand)
 }
 
 /* The driver makes one chain of a descriptor available, behind what it made available before. */
-static void make_available(struct device *dev, uint8_t id, uint16_t operand)
+static void make_available(struct device *dev, uint8_t id_byte, uint16_t operand)
 {
 	const struct cvmm_virtq_config *c = &dev->config;
+	uint16_t id = (uint16_t)(id_byte % c->size);
 	uint16_t flags = (operand & 1 ? CVMM_VIRTQ_DESC_F_WRITE : 0), idx = 0;
 	uint8_t desc[DESC_SIZE] = { 0 };
 	uint64_t addr = RAM_SIZE / 2 + (operand >> 4);
@@ -474,18 +475,18 @@ static void make_available(struct device *dev, uint8_t id, uint16_t operand)
 
 		flags |= dev->vq.avail_wrap ? CVMM_VIRTQ_DESC_F_AVAIL : CVMM_VIRTQ_DESC_F_USED;
 		flags |= operand & 8 ? CVMM_VIRTQ_DESC_F_NEXT : 0;
-		cvmm_put_le16(desc + PACKED_ID, id % c->size);
+		cvmm_put_le16(desc + PACKED_ID, id);
 		cvmm_put_le16(desc + PACKED_FLAGS, flags);
 		(void)cvmm_mem_write(guest, cvmm_gpa_add(c->desc, (uint64_t)at * DESC_SIZE), desc,
 				     sizeof(desc));
 		return;
 	}
 	cvmm_put_le16(desc + PACKED_ID, flags);
-	(void)cvmm_mem_write(guest, cvmm_gpa_add(c->desc, (uint64_t)(id % c->size) * DESC_SIZE),
-			     desc, sizeof(desc));
+	(void)cvmm_mem_write(guest, cvmm_gpa_add(c->desc, (uint64_t)id * DESC_SIZE), desc,
+			     sizeof(desc));
 	(void)cvmm_mem_load_u16(guest, cvmm_gpa_add(c->avail, AVAIL_IDX), __ATOMIC_RELAXED, &idx);
 	(void)cvmm_mem_store_u16(guest, cvmm_gpa_add(c->avail, avail_entry_at(idx % c->size)),
-				 __ATOMIC_RELAXED, id % c->size);
+				 __ATOMIC_RELAXED, id);
 	(void)cvmm_mem_store_u16(guest, cvmm_gpa_add(c->avail, AVAIL_IDX), __ATOMIC_RELAXED,
 				 (uint16_t)(idx + 1));
 }
@@ -549,8 +550,8 @@ static void step(struct device *dev, const uint8_t *op)
 static struct cvmm_virtq_config make_config(uint8_t size_byte, uint8_t features)
 {
 	bool packed = features & FEATURE_PACKED;
-	uint16_t size = packed ? (uint16_t)(size_byte % QUEUE_SIZE_MAX + 1)
-			       : (uint16_t)(1U << (size_byte % (SIZE_LOG2_MAX + 1)));
+	uint16_t size = (uint16_t)(packed ? size_byte % QUEUE_SIZE_MAX + 1
+					  : 1U << (size_byte % (SIZE_LOG2_MAX + 1)));
 	uint64_t avail = (uint64_t)size * DESC_SIZE;
 	uint64_t avail_len = packed ? PACKED_EVENT_SIZE : avail_entry_at(size) + EVENT_SIZE;
 
@@ -569,8 +570,8 @@ static struct cvmm_virtq_base make_base(const struct cvmm_virtq_config *config, 
 {
 	/* Split: near to where indices wrap. */
 	return (struct cvmm_virtq_base){
-		.next_avail = config->packed ? data[6] % config->size : (uint16_t)(int8_t)data[6],
-		.next_used = config->packed ? data[7] % config->size : 0,
+		.next_avail = (uint16_t)(config->packed ? data[6] % config->size : (int8_t)data[6]),
+		.next_used = (uint16_t)(config->packed ? data[7] % config->size : 0),
 		.avail_wrap = data[4] & BASE_AVAIL_WRAP,
 		.used_wrap = data[4] & BASE_USED_WRAP,
 	};
