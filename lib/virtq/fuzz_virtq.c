@@ -245,8 +245,8 @@ static void step(struct cvmm_virtq *vq, size_t iov_max, const uint8_t *op, uint1
 static struct cvmm_virtq_config make_config(uint8_t size_log2, uint8_t features)
 {
 	bool packed = features & FEATURE_PACKED;
-	uint16_t size = packed ? (uint16_t)(size_log2 % (1U << SIZE_LOG2_MAX) + 1)
-			       : (uint16_t)(1U << (size_log2 % (SIZE_LOG2_MAX + 1)));
+	uint16_t size = (uint16_t)(packed ? size_log2 % (1U << SIZE_LOG2_MAX) + 1
+					  : 1U << (size_log2 % (SIZE_LOG2_MAX + 1)));
 	uint64_t desc = features & LAYOUT_HIGH ? REGION_SIZE : 0;
 	uint64_t avail = desc + (uint64_t)size * DESC_SIZE;
 	uint64_t avail_len = packed ? PACKED_EVENT_SIZE : avail_entry_at(size) + EVENT_SIZE;

@@ -4,6 +4,7 @@
  * killed again and again, between whichever two instructions, loses none and completes none twice.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include <cvmm/mem_iommu.h>
 #include <cvmm/virtq_driver.h>
 
 #include "test_driver.h"
@@ -278,6 +280,250 @@ static void foreign_regions_are_refused(void **state)
 	cvmm_put_le16(p.region + 32 + 2, 1);
 	assert_int_equal(cvmm_virtq_set_inflight(&p.vq, p.region, REGION_BYTES, NULL), 0);
 	pair_fini(&p);
+}
+
+/* Pops and gives back more than a ring of lists, so that all entries of the region are used. */
+static void serve_full_rings(struct pair *p, uint32_t lists)
+{
+	uint16_t heads[SIZE_MAX_TEST];
+
+	for (uint32_t round = 0; round < 3; round++) {
+		for (uint32_t i = 0; i < lists; i++)
+			add(p, i, 1);
+		for (uint32_t i = 0; i < lists; i++)
+			heads[i] = must_pop(p, i, 1);
+		for (uint32_t i = lists; i--;)
+			assert_int_equal(cvmm_virtq_push(&p->vq, heads[i], 1), 0);
+		for (uint32_t i = lists; i--;)
+			assert_int_equal(must_take(p), i);
+	}
+}
+
+/* Somebody died in a rewind, when the list was no longer in flight and not yet free. */
+static void entries_that_a_rewind_lost_are_free_again(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	pair_init(&p, 5, true, false);
+	add(&p, 1, 2);
+	must_pop(&p, 1, 2);
+	p.region[32] = 0; /* desc[0].inflight */
+	die_and_come_back(&p);
+	assert_int_equal(cvmm_virtq_push(&p.vq, must_pop(&p, 1, 2), 1), 0);
+	assert_int_equal(must_take(&p), 1);
+	serve_full_rings(&p, 5);
+	for (uint64_t i = cvmm_virtq_inflight_bytes(5, true); i < REGION_BYTES; i++)
+		assert_int_equal(p.region[i], 0);
+	pair_fini(&p);
+}
+
+/* A queue of an odd size ends where its region does: what is behind is not ours. */
+static void a_region_without_enough_free_entries_is_filled_up(void **state)
+{
+	uint64_t bytes = cvmm_virtq_inflight_bytes(5, true);
+	uint8_t behind[64];
+
+	(void)state;
+	memset(behind, 0x5a, sizeof(behind));
+	for (unsigned int next = 0; next < 3; next++) {
+		struct pair p;
+
+		pair_init(&p, 5, true, false);
+		memcpy(p.region + bytes, behind, sizeof(behind));
+		/* None is free; or one, behind which are none, or what is no entry. */
+		cvmm_put_le16(p.region + 12, next ? 1 : 5);		      /* free_head */
+		cvmm_put_le16(p.region + 14, next ? 1 : 5);		      /* old_free_head */
+		cvmm_put_le16(p.region + 64 + 2, next == 1 ? 5 : UINT16_MAX); /* desc[1].next */
+		die_and_come_back(&p);
+		serve_full_rings(&p, 5);
+		assert_memory_equal(p.region + bytes, behind, sizeof(behind));
+		pair_fini(&p);
+	}
+}
+
+static void a_region_without_a_version_has_nothing_in_flight(void **state)
+{
+	(void)state;
+	for (int packed = 0; packed < 2; packed++) {
+		struct cvmm_virtq_chain chain;
+		struct pair p;
+
+		pair_init(&p, 8, packed, false);
+		cvmm_put_le16(p.region + 8, 0);			       /* version */
+		p.region[(packed ? 32 : 16) + (packed ? 32 : 16)] = 1; /* desc[1].inflight */
+		die_and_come_back(&p);
+		assert_int_equal(pop(&p, &chain), 0);
+		die_and_come_back(&p); /* now it has one */
+		assert_int_equal(pop(&p, &chain), 0);
+		pair_fini(&p);
+	}
+}
+
+/* Behind an IOMMU the ring may be there later, or be none of ours; the queue is as it was before. */
+static void a_ring_that_cannot_be_read_says_whether_it_may_be_later(void **state)
+{
+	(void)state;
+	for (int packed = 0; packed < 2; packed++) {
+		struct cvmm_mem_iommu_config config = { 0 };
+		struct cvmm_error err = { 0 };
+		struct cvmm_iotlb *tlb;
+		struct cvmm_mem *mem;
+		struct pair p;
+
+		pair_init(&p, 8, packed, false);
+		cvmm_virtq_stop(&p.vq);
+		if (packed)
+			cvmm_put_le16(p.region + 16, 1); /* used_idx: a batch was begun */
+		assert_int_equal(cvmm_iotlb_create(8, &tlb, NULL), 0);
+		config.backing = p.mem;
+		config.iotlb = tlb;
+		assert_int_equal(cvmm_mem_create_iommu(&config, &mem, NULL), 0);
+		assert_int_equal(cvmm_virtq_start(&p.vq, mem, &p.config, NULL), 0);
+		assert_int_equal(cvmm_virtq_set_inflight(&p.vq, p.region, REGION_BYTES, &err),
+				 -EAGAIN);
+		assert_int_equal(cvmm_iotlb_set(tlb, 0, RAM, 0, 0), 0);
+		assert_int_equal(cvmm_virtq_set_inflight(&p.vq, p.region, REGION_BYTES, &err),
+				 -EINVAL);
+		assert_non_null(strstr(err.message, "cannot be read"));
+		assert_int_equal(cvmm_iotlb_set(tlb, 0, RAM, 0, CVMM_ACCESS_READ_WRITE), 0);
+		assert_int_equal(cvmm_virtq_set_inflight(&p.vq, p.region, REGION_BYTES, &err), 0);
+		cvmm_virtq_stop(&p.vq);
+		cvmm_mem_unref(mem);
+		cvmm_iotlb_destroy(tlb);
+		pair_fini(&p);
+	}
+}
+
+/**
+ * struct meddler - a front-end that goes on writing to a region
+ */
+struct meddler {
+	uint8_t *region;
+	bool stop;
+};
+
+static void *meddle(void *ctx)
+{
+	struct meddler *m = ctx;
+	uint16_t *used_idx = (uint16_t *)(void *)(m->region + 16);
+
+	for (unsigned int i = 0; !__atomic_load_n(&m->stop, __ATOMIC_RELAXED); i++) {
+		uint16_t v = i & 1 ? 0x7fff : 0;
+
+		__atomic_store_n(&used_idx[0], v, __ATOMIC_RELAXED);
+		__atomic_store_n(&used_idx[1], v, __ATOMIC_RELAXED); /* old_used_idx */
+	}
+	return NULL;
+}
+
+/* An index that was checked is not read again. */
+static void an_index_that_changes_while_it_is_checked_stays_inside(void **state)
+{
+	struct meddler m = { 0 };
+	pthread_t thread;
+	struct pair p;
+
+	(void)state;
+	pair_init(&p, 8, true, false);
+	m.region = p.region;
+	assert_int_equal(pthread_create(&thread, NULL, meddle, &m), 0);
+	for (unsigned int i = 0; i < 20000; i++) {
+		cvmm_virtq_stop(&p.vq);
+		assert_int_equal(cvmm_virtq_start(&p.vq, p.mem, &p.config, NULL), 0);
+		(void)cvmm_virtq_set_inflight(&p.vq, p.region, REGION_BYTES, NULL);
+		assert_true(p.vq.next_used < 8 && p.vq.next_avail < 8);
+	}
+	__atomic_store_n(&m.stop, true, __ATOMIC_RELAXED);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	pair_fini(&p);
+}
+
+/* ---- chains that are failed when they come again -------------------------------------------- */
+
+static bool fail_it(void *ctx, enum cvmm_virtq_violation violation)
+{
+	(void)violation;
+	++*(unsigned int *)ctx;
+	return true;
+}
+
+/* A region of a split queue in which the first @count heads are in flight, in their order. */
+static uint8_t *region_with_heads(uint16_t size, uint16_t count)
+{
+	uint8_t *region = aligned_alloc(64, (size_t)cvmm_virtq_inflight_bytes(size, false));
+
+	assert_non_null(region);
+	memset(region, 0, (size_t)cvmm_virtq_inflight_bytes(size, false));
+	cvmm_put_le16(region + 8, 1); /* version */
+	cvmm_put_le16(region + 10, size);
+	for (uint32_t i = 0; i < count; i++) {
+		region[16 + i * 16] = 1;
+		cvmm_put_le64(region + 16 + i * 16 + 8, i);
+	}
+	return region;
+}
+
+static void a_full_ring_of_chains_that_are_failed_needs_no_stack(void **state)
+{
+	const uint16_t size = CVMM_VIRTQ_SIZE_MAX;
+	uint64_t bytes = cvmm_virtq_inflight_bytes(size, false);
+	struct cvmm_virtq_chain chain;
+	struct test_driver d;
+	unsigned int asked = 0;
+	struct iovec iov[1];
+	uint8_t *region;
+
+	(void)state;
+	test_driver_init(&d, size);
+	cvmm_virtq_set_policy(&d.vq, fail_it, &asked);
+	for (uint32_t i = 0; i < size; i++) {
+		test_desc(&d, i, TEST_RAM_END, 8, 0, 0);
+		test_make_available(&d, (uint16_t)i);
+	}
+	region = region_with_heads(size, size);
+	assert_int_equal(cvmm_virtq_set_inflight(&d.vq, region, bytes, NULL), 0);
+	assert_int_equal(cvmm_virtq_pop(&d.vq, iov, 1, &chain), 0);
+	assert_int_equal(asked, size);
+	assert_int_equal(cvmm_virtq_violation_count(&d.vq, CVMM_VIRTQ_BAD_BUFFER), size);
+	for (uint32_t i = 0; i < size; i++) {
+		uint32_t id, len;
+
+		assert_true(test_take_used(&d, &id, &len));
+		assert_int_equal(id, i);
+		assert_int_equal(region[16 + i * 16], 0);
+	}
+	test_driver_fini(&d);
+	free(region);
+}
+
+/* Too few iovecs behind others of a batch are not the driver's fault, whatever came in between. */
+static void a_batch_ends_at_a_chain_without_room_behind_one_that_was_failed(void **state)
+{
+	uint64_t bytes = cvmm_virtq_inflight_bytes(8, false);
+	struct cvmm_virtq_chain chains[2];
+	struct test_driver d;
+	unsigned int asked = 0;
+	struct iovec iov[1];
+	uint8_t *region;
+
+	(void)state;
+	test_driver_init(&d, 8);
+	cvmm_virtq_set_policy(&d.vq, fail_it, &asked);
+	test_make_simple(&d, 0);
+	test_desc(&d, 1, 0, 0, CVMM_VIRTQ_DESC_F_NEXT, 8); /* next is outside */
+	test_make_available(&d, 1);
+	test_make_simple(&d, 2);
+	region = region_with_heads(8, 2);
+	assert_int_equal(cvmm_virtq_set_inflight(&d.vq, region, bytes, NULL), 0);
+	assert_int_equal(cvmm_virtq_pop_batch(&d.vq, iov, 1, chains, 2), 1);
+	assert_int_equal(chains[0].head, 0);
+	assert_int_equal(asked, 1);
+	assert_int_equal(cvmm_virtq_pop_batch(&d.vq, iov, 1, chains, 2), 1);
+	assert_int_equal(chains[0].head, 2);
+	assert_int_equal(asked, 1);
+	test_driver_fini(&d);
+	free(region);
 }
 
 /* Any bytes: refused, or popped as far as they go. The front-end may write while we use it, too. */
@@ -592,6 +838,13 @@ int main(void)
 		cmocka_unit_test(chains_in_flight_come_again_in_their_order),
 		cmocka_unit_test(chains_that_came_again_can_be_rewound),
 		cmocka_unit_test(foreign_regions_are_refused),
+		cmocka_unit_test(entries_that_a_rewind_lost_are_free_again),
+		cmocka_unit_test(a_region_without_enough_free_entries_is_filled_up),
+		cmocka_unit_test(a_region_without_a_version_has_nothing_in_flight),
+		cmocka_unit_test(a_ring_that_cannot_be_read_says_whether_it_may_be_later),
+		cmocka_unit_test(an_index_that_changes_while_it_is_checked_stays_inside),
+		cmocka_unit_test(a_full_ring_of_chains_that_are_failed_needs_no_stack),
+		cmocka_unit_test(a_batch_ends_at_a_chain_without_room_behind_one_that_was_failed),
 		cmocka_unit_test(random_regions_do_no_harm),
 		cmocka_unit_test(a_device_may_die_at_any_instruction_of_a_batch),
 		cmocka_unit_test(a_device_may_die_at_any_instruction_of_a_push),

@@ -347,14 +347,15 @@ static __attribute__((noinline)) int pop_with_extras(struct cvmm_virtq *vq, stru
 						     size_t iov_max, bool is_first,
 						     struct cvmm_virtq_chain *ret_chain)
 {
-	int ret;
+	int ret = 2;
 
-	if ((vq->extras & VIRTQ_EXTRA_INFLIGHT) && cvmm_virtq_inflight_has_more(vq))
+	/* One that was failed: the next may be better. Each is tried once. */
+	while (ret == 2 && (vq->extras & VIRTQ_EXTRA_INFLIGHT) && cvmm_virtq_inflight_has_more(vq))
 		ret = cvmm_virtq_inflight_pop(vq, iov, iov_max, is_first, ret_chain);
-	else if (vq->flags & VIRTQ_PACKED)
-		ret = cvmm_virtq_packed_pop(vq, iov, iov_max, is_first, ret_chain);
-	else
-		ret = cvmm_virtq_split_pop(vq, iov, iov_max, is_first, ret_chain);
+	if (ret == 2)
+		ret = vq->flags & VIRTQ_PACKED
+			      ? cvmm_virtq_packed_pop(vq, iov, iov_max, is_first, ret_chain)
+			      : cvmm_virtq_split_pop(vq, iov, iov_max, is_first, ret_chain);
 	if (ret == 1 && (vq->extras & VIRTQ_EXTRA_TRACE))
 		cvmm_virtq_trace_available(vq, ret_chain);
 	return ret;
@@ -538,13 +539,14 @@ static __attribute__((noinline)) int push_with_extras(struct cvmm_virtq *vq,
 int cvmm_virtq_push(struct cvmm_virtq *vq, uint16_t head, uint32_t len_bytes)
 {
 	const struct cvmm_virtq_used used = { head, len_bytes };
-	struct cvmm_virtq_slot *slot = &vq->slots[head];
+	struct cvmm_virtq_slot *slot;
 	uint32_t places;
 
 	if (CVMM_UNLIKELY(!vq->usable))
 		return cvmm_virtq_refusal(vq);
 	if (CVMM_UNLIKELY(!may_push(vq, &used)))
 		return -EINVAL;
+	slot = &vq->slots[head];
 	if (CVMM_UNLIKELY(vq->extras || !(vq->flags & VIRTQ_DIRECT)))
 		return push_with_extras(vq, &used, NULL);
 	if (vq->flags & VIRTQ_PACKED) {

@@ -144,6 +144,14 @@ static int foreign(struct cvmm_error *err, const char *what)
 			 "virtqueue: the inflight region is not that of this queue: %s", what);
 }
 
+/* The ring is not to be had now, or not at all. */
+static int no_ring(struct cvmm_error *err, int code)
+{
+	return cvmm_fail(
+		err, code == -EAGAIN ? code : -EINVAL,
+		"virtqueue: the ring cannot be read, which says what the inflight region is of");
+}
+
 /* Finishes the batch that was published when nobody had noted yet that it was. */
 static int split_finish_batch(struct cvmm_virtq *vq, struct split_region *region, uint16_t used_idx,
 			      struct cvmm_error *err)
@@ -175,9 +183,11 @@ static int split_recover(struct cvmm_virtq *vq, struct cvmm_virtq_inflight *f,
 		used_idx = ring_load(vq->device_area, USED_IDX, __ATOMIC_RELAXED);
 	else if ((ret = area_load_u16(vq, NULL, vq->config.used, USED_IDX, __ATOMIC_RELAXED, false,
 				      &used_idx)))
-		return cvmm_fail(err, ret, "virtqueue: the used index cannot be read");
+		return no_ring(err, ret);
 	if (!LOAD(region->version)) {
-		/* A new one: the queue is where it was started. */
+		/* A new one: the queue is where it was started, and nothing in flight, whatever is there. */
+		for (uint16_t i = 0; i < vq->size; i++)
+			STORE(region->desc[i].inflight, 0);
 		STORE(region->used_idx, vq->next_used);
 		return 0;
 	}
@@ -196,57 +206,72 @@ static int split_recover(struct cvmm_virtq *vq, struct cvmm_virtq_inflight *f,
 	return 0;
 }
 
-static void packed_format(struct cvmm_virtq *vq, struct packed_region *region)
-{
-	for (uint16_t i = 0; i < vq->size; i++)
-		STORE(region->desc[i].next, (uint16_t)(i + 1));
-	STORE(region->free_head, 0);
-	STORE(region->old_free_head, 0);
-	STORE(region->used_idx, vq->next_used);
-	STORE(region->old_used_idx, vq->next_used);
-	STORE(region->used_wrap_counter, vq->used_wrap);
-	STORE(region->old_used_wrap_counter, vq->used_wrap);
-}
+/* What a packed region has besides its entries: where the used ring is, and the free entries begin. */
+struct packed_place {
+	uint16_t free_head;
+	uint16_t used_idx;
+	bool used_wrap;
+};
 
-/* Whether the batch that was begun last was published: then its first descriptor is no longer available. */
-static int packed_was_published(const struct cvmm_virtq *vq, const struct packed_region *region,
+/* Whether the batch begun at @at was published: then its first descriptor is no longer available. */
+static int packed_was_published(const struct cvmm_virtq *vq, const struct packed_place *at,
 				bool *ret_published)
 {
 	const uint16_t mask = CVMM_VIRTQ_DESC_F_AVAIL | CVMM_VIRTQ_DESC_F_USED;
 	uint64_t addr, rest;
-	int ret = cvmm_virtq_packed_fetch(vq, LOAD(region->old_used_idx), &addr, &rest);
+	int ret = cvmm_virtq_packed_fetch(vq, at->used_idx, &addr, &rest);
 
 	if (ret)
 		return ret;
-	*ret_published = (rest >> 48 & mask) != (LOAD(region->old_used_wrap_counter)
-							 ? CVMM_VIRTQ_DESC_F_AVAIL
-							 : CVMM_VIRTQ_DESC_F_USED);
+	*ret_published = (rest >> 48 & mask) !=
+			 (at->used_wrap ? CVMM_VIRTQ_DESC_F_AVAIL : CVMM_VIRTQ_DESC_F_USED);
 	return 0;
 }
 
-static int packed_commit_or_undo(struct cvmm_virtq *vq, struct packed_region *region,
-				 struct cvmm_error *err)
+static void packed_store_place(struct packed_region *region, const struct packed_place *place)
 {
+	STORE(region->old_free_head, place->free_head);
+	STORE(region->old_used_idx, place->used_idx);
+	STORE(region->old_used_wrap_counter, place->used_wrap);
+	STORE(region->free_head, place->free_head);
+	STORE(region->used_idx, place->used_idx);
+	STORE(region->used_wrap_counter, place->used_wrap);
+}
+
+static void packed_format(struct cvmm_virtq *vq, struct packed_region *region,
+			  const struct packed_place *place)
+{
+	for (uint16_t i = 0; i < vq->size; i++)
+		STORE(region->desc[i].next, (uint16_t)(i + 1));
+	packed_store_place(region, place);
+}
+
+static int packed_commit_or_undo(struct cvmm_virtq *vq, struct packed_region *region,
+				 struct packed_place *ret_place, struct cvmm_error *err)
+{
+	const struct packed_place now = {
+		.free_head = LOAD(region->free_head),
+		.used_idx = LOAD(region->used_idx),
+		.used_wrap = LOAD(region->used_wrap_counter),
+	};
+	const struct packed_place old = {
+		.free_head = LOAD(region->old_free_head),
+		.used_idx = LOAD(region->old_used_idx),
+		.used_wrap = LOAD(region->old_used_wrap_counter),
+	};
 	bool published = false;
 	int ret;
 
-	if (LOAD(region->used_idx) >= vq->size || LOAD(region->old_used_idx) >= vq->size ||
-	    LOAD(region->free_head) > vq->size || LOAD(region->old_free_head) > vq->size)
+	if (now.used_idx >= vq->size || old.used_idx >= vq->size || now.free_head > vq->size ||
+	    old.free_head > vq->size)
 		return foreign(err, "an index is outside of the ring");
-	if (LOAD(region->used_idx) != LOAD(region->old_used_idx) ||
-	    LOAD(region->used_wrap_counter) != LOAD(region->old_used_wrap_counter)) {
-		ret = packed_was_published(vq, region, &published);
+	if (now.used_idx != old.used_idx || now.used_wrap != old.used_wrap) {
+		ret = packed_was_published(vq, &old, &published);
 		if (ret)
-			return cvmm_fail(err, ret, "virtqueue: the ring cannot be read");
+			return no_ring(err, ret);
 	}
-	if (published) {
-		STORE(region->old_free_head, LOAD(region->free_head));
-		STORE(region->old_used_idx, LOAD(region->used_idx));
-		STORE(region->old_used_wrap_counter, LOAD(region->used_wrap_counter));
-	}
-	STORE(region->free_head, LOAD(region->old_free_head));
-	STORE(region->used_idx, LOAD(region->old_used_idx));
-	STORE(region->used_wrap_counter, LOAD(region->old_used_wrap_counter));
+	*ret_place = published ? now : old;
+	packed_store_place(region, ret_place);
 	return 0;
 }
 
@@ -255,9 +280,8 @@ static int packed_clear_free(struct cvmm_virtq *vq, struct cvmm_virtq_inflight *
 			     struct cvmm_error *err)
 {
 	struct packed_region *region = f->packed;
-	uint16_t i = LOAD(region->free_head);
+	uint16_t i = f->free_head;
 
-	f->free_head = i;
 	while (i < vq->size) {
 		if (is_free[i])
 			return foreign(err, "the list of free entries loops");
@@ -295,6 +319,30 @@ static int packed_take_list(struct cvmm_virtq *vq, struct cvmm_virtq_inflight *f
 	return 0;
 }
 
+/*
+ * Entries that are neither in flight nor free are of a list that was being rewound when somebody died, or
+ * somebody has written to the region. There must be an entry for each descriptor of the ring.
+ */
+static void packed_free_the_lost(struct cvmm_virtq *vq, struct cvmm_virtq_inflight *f,
+				 const bool *is_taken)
+{
+	struct packed_region *region = f->packed;
+	uint16_t before = f->free_head;
+
+	for (uint16_t i = vq->size; i--;) {
+		if (is_taken[i])
+			continue;
+		STORE(region->desc[i].inflight, 0);
+		STORE(region->desc[i].next, f->free_head);
+		f->nexts[i] = f->free_head;
+		f->free_head = i;
+	}
+	if (f->free_head == before)
+		return;
+	STORE(region->free_head, f->free_head);
+	STORE(region->old_free_head, f->free_head);
+}
+
 static int packed_take_lists(struct cvmm_virtq *vq, struct cvmm_virtq_inflight *f,
 			     struct cvmm_error *err)
 {
@@ -308,6 +356,8 @@ static int packed_take_lists(struct cvmm_virtq *vq, struct cvmm_virtq_inflight *
 	for (uint16_t i = 0; i < vq->size && !ret; i++)
 		if (LOAD(f->packed->desc[i].inflight) == 1)
 			ret = packed_take_list(vq, f, i, is_taken, err);
+	if (!ret)
+		packed_free_the_lost(vq, f, is_taken);
 	free(is_taken);
 	if (ret)
 		return ret;
@@ -315,8 +365,6 @@ static int packed_take_lists(struct cvmm_virtq *vq, struct cvmm_virtq_inflight *
 	/* Lists do not cross, so that their sum is at most the size. */
 	for (uint32_t i = 0; i < f->again_count; i++)
 		descs += f->again[i].descs;
-	vq->next_used = LOAD(f->packed->used_idx);
-	vq->used_wrap = LOAD(f->packed->used_wrap_counter);
 	vq->avail_wrap = vq->used_wrap ^ (vq->next_used + descs >= vq->size);
 	vq->next_avail = (uint16_t)((vq->next_used + descs) % vq->size);
 	return 0;
@@ -325,13 +373,19 @@ static int packed_take_lists(struct cvmm_virtq *vq, struct cvmm_virtq_inflight *
 static int packed_recover(struct cvmm_virtq *vq, struct cvmm_virtq_inflight *f,
 			  struct cvmm_error *err)
 {
+	struct packed_place place = { 0, vq->next_used, vq->used_wrap };
 	int ret = 0;
 
 	if (LOAD(f->packed->version))
-		ret = packed_commit_or_undo(vq, f->packed, err);
+		ret = packed_commit_or_undo(vq, f->packed, &place, err);
 	else
-		packed_format(vq, f->packed);
-	return ret ? ret : packed_take_lists(vq, f, err);
+		packed_format(vq, f->packed, &place);
+	if (ret)
+		return ret;
+	f->free_head = place.free_head;
+	vq->next_used = place.used_idx;
+	vq->used_wrap = place.used_wrap;
+	return packed_take_lists(vq, f, err);
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -518,15 +572,9 @@ int cvmm_virtq_inflight_pop(struct cvmm_virtq *vq, struct iovec *iov, size_t iov
 		ret = cvmm_virtq_split_pop_again(vq, next->entry, iov, iov_max, is_first,
 						 ret_chain);
 	}
-	if (ret <= 0)
-		return ret;
-	f->taken++;
-	/* One that was failed: the next may be better. Each is tried once. */
-	if (ret == 1)
-		return 1;
-	return cvmm_virtq_inflight_has_more(vq)
-		       ? cvmm_virtq_inflight_pop(vq, iov, iov_max, is_first, ret_chain)
-		       : cvmm_virtq_pop(vq, iov, iov_max, ret_chain);
+	if (ret > 0)
+		f->taken++;
+	return ret;
 }
 
 /* ---- giving back ---------------------------------------------------------------------------- */

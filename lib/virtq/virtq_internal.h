@@ -167,7 +167,7 @@ void cvmm_virtq_inflight_before(struct cvmm_virtq *vq, const struct cvmm_virtq_u
 void cvmm_virtq_inflight_after(struct cvmm_virtq *vq, const struct cvmm_virtq_used *used,
 			       size_t count, bool published);
 
-/* The next chain of those to be popped again. Return: as a pop. */
+/* The next chain of those to be popped again. Return: as a pop, or 2 if it was failed. */
 int cvmm_virtq_inflight_pop(struct cvmm_virtq *vq, struct iovec *iov, size_t iov_max, bool is_first,
 			    struct cvmm_virtq_chain *ret_chain);
 bool cvmm_virtq_inflight_has_more(const struct cvmm_virtq *vq);

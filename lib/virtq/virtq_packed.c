@@ -439,10 +439,11 @@ virtq_inline int put_used(struct cvmm_virtq *vq, uint16_t at, const struct cvmm_
 			  bool direct)
 {
 	size_t rest = desc_at(at) + PACKED_REST;
-	uint8_t *p = vq->desc_ring + rest;
 	int ret;
 
 	if (direct) {
+		uint8_t *p = vq->desc_ring + rest;
+
 		host_put_u32(p, used->len_bytes);
 		host_put_u16(p + PACKED_ID - PACKED_REST, used->head);
 		area_mark(vq, vq->config.desc, rest, PACKED_FLAGS - PACKED_REST);
