@@ -41,12 +41,6 @@ int cvmm_virtq_fail_chain(struct cvmm_virtq *vq, uint16_t head, uint16_t descs,
 	return 0;
 }
 
-/* For walks of bounded length: no more descriptors are fetched. */
-static void proof_at_most(unsigned int descs)
-{
-	__CPROVER_assume(proof_fetch_count <= 2 * descs);
-}
-
 /* The first load was that of the index, or of flags, and whatever comes behind it is ordered so. */
 static void proof_check_acquired(void)
 {
@@ -69,8 +63,7 @@ static bool proof_is_where_it_was(const struct cvmm_virtq *before, const struct 
 }
 
 /*
- * @other is what the slot of @witness, any head, was before. The grants behind those for tables are the
- * chain's buffers.
+ * @other is what the slot of @witness, any head, was before.
  */
 static void proof_check_pop(int ret, const struct cvmm_virtq *before, const struct cvmm_virtq *vq,
 			    const struct cvmm_virtq_chain *chain, uint16_t witness,
@@ -106,6 +99,9 @@ static void proof_check_pop(int ret, const struct cvmm_virtq *before, const stru
 			 "it is the newest pop");
 	__CPROVER_assert(vq->in_flight == before->in_flight + 1, "one more is in flight");
 	__CPROVER_assert(pieces <= proof_iov_max && pieces <= PIECES_MAX, "it fits the array");
+	__CPROVER_assert(!pieces || (chain->readable_bytes == proof_bytes[0] &&
+				     chain->writable_bytes == proof_bytes[1]),
+			 "the sums are those of the pieces");
 	__CPROVER_assert((uintptr_t)chain->readable == PROOF_IOV, "readable ones come first");
 	__CPROVER_assert((uintptr_t)chain->writable ==
 				 PROOF_IOV + chain->readable_count * sizeof(struct iovec),

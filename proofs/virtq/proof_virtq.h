@@ -131,6 +131,14 @@ static bool proof_in(uint64_t at, uint64_t bytes, uint64_t start, uint64_t len)
 	return at >= start && at - start < len && bytes <= len - (at - start);
 }
 
+/* RAM does not wrap: proofs/mem/check.c. */
+static void proof_grant(cvmm_gpa gpa, uint64_t len, uint64_t host, bool is_write)
+{
+	__CPROVER_assert(proof_grant_count < PROOF_GRANTS, "there is room in the proof's list");
+	__CPROVER_assume(len && gpa.addr <= UINT64_MAX - (len - 1));
+	proof_grants[proof_grant_count++] = (struct proof_grant){ gpa.addr, len, host, is_write };
+}
+
 /* Return: NULL, or any address: the map has memory there or not. */
 static void *proof_ptr(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, bool is_write)
 {
@@ -141,8 +149,7 @@ static void *proof_ptr(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, b
 	if (nondet_bool())
 		return NULL;
 	__CPROVER_assume(host && host < PROOF_HOST_END && len < PROOF_HOST_END);
-	__CPROVER_assert(proof_grant_count < PROOF_GRANTS, "there is room in the proof's list");
-	proof_grants[proof_grant_count++] = (struct proof_grant){ gpa.addr, len, host, is_write };
+	proof_grant(gpa, len, host, is_write);
 	return (void *)(uintptr_t)host;
 }
 
@@ -163,15 +170,28 @@ int cvmm_mem_check(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum 
 	__CPROVER_assert(mem == proof_queue->mem, "it is the queue's map that is asked");
 	if (nondet_bool())
 		return nondet_bool() ? -EFAULT : -EAGAIN;
-	__CPROVER_assert(proof_grant_count < PROOF_GRANTS, "there is room in the proof's list");
-	proof_grants[proof_grant_count++] =
-		(struct proof_grant){ gpa.addr, len, 0, access & CVMM_ACCESS_WRITE };
+	proof_grant(gpa, len, 0, access & CVMM_ACCESS_WRITE);
 	return 0;
 }
 
 /* The caller's array is a number, too, as long as the proof says. */
+#ifdef PROOF_ARRAY
+static struct iovec proof_array[PROOF_ARRAY]; /* pointers into it can be subtracted */
+#define PROOF_IOV ((uint64_t)(uintptr_t)proof_array)
+#else
 #define PROOF_IOV (UINT64_C(1) << 44)
+#endif
 static uint64_t proof_iov_max;
+
+/* Bytes of the pieces from the array's first one on, readable and writable. */
+static uint64_t proof_bytes[2];
+
+static void proof_add_bytes(uint64_t i, uint64_t len, bool is_write)
+{
+	if (!i)
+		proof_bytes[0] = proof_bytes[1] = 0;
+	proof_bytes[is_write] += len;
+}
 
 static int proof_span_failure;
 
@@ -189,9 +209,8 @@ int cvmm_mem_span(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum c
 	if (nondet_bool())
 		return proof_span_failure = failures[nondet_u8() % 4];
 	__CPROVER_assume(count && count <= iov_max);
-	__CPROVER_assert(proof_grant_count < PROOF_GRANTS, "there is room in the proof's list");
-	proof_grants[proof_grant_count++] =
-		(struct proof_grant){ gpa.addr, len, 0, access & CVMM_ACCESS_WRITE };
+	proof_grant(gpa, len, 0, access & CVMM_ACCESS_WRITE);
+	proof_add_bytes((uint64_t)(uintptr_t)iov - PROOF_IOV, len, access & CVMM_ACCESS_WRITE);
 	*ret_count = count;
 	return 0;
 }
@@ -232,7 +251,10 @@ static inline enum proof_area proof_area_of(uint64_t host)
 						  : PROOF_DESC;
 }
 
-/* What was fetched, in order. */
+/*
+ * What was fetched, in order. Proofs of steps fetch less than there is room for, and say so; those of whole
+ * walks look at none that fetch more.
+ */
 #ifndef PROOF_FETCHES
 #define PROOF_FETCHES 8
 #endif
@@ -250,7 +272,7 @@ static inline uint64_t fetch_le64(const uint8_t *p)
 		ok = ok || (i < proof_grant_count && !proof_grants[i].is_write &&
 			    proof_in(at, 8, proof_grants[i].host, proof_grants[i].len));
 	__CPROVER_assert(ok, "descriptors are fetched from the ring or from a table");
-	__CPROVER_assert(proof_fetch_count < PROOF_FETCHES, "there is room in the proof's list");
+	__CPROVER_assume(proof_fetch_count < PROOF_FETCHES);
 	return proof_fetched[proof_fetch_count++] = nondet_u64();
 }
 
@@ -436,6 +458,7 @@ static inline void piece_put(struct iovec *piece, void *host, size_t len)
 	proof_piece.host = (uint64_t)(uintptr_t)host;
 	proof_piece.len = len;
 	proof_piece.count++;
+	proof_add_bytes(at, len, proof_grants[proof_grant_count - 1].is_write);
 }
 
 static inline void full_fence(void)
@@ -453,12 +476,16 @@ int cvmm_fail(struct cvmm_error *err, int code, const char *fmt, ...)
 	return code;
 }
 
+#ifndef PROOF_DIRECT
+#define PROOF_DIRECT nondet_bool()
+#endif
+
 /* A queue that runs, of either format, at any place, with anything in flight. No trace, no region.
  * Its areas are direct or not: then their host addresses are NULL. */
 static struct cvmm_virtq proof_any_queue(bool packed)
 {
 	struct cvmm_virtq vq = { 0 };
-	bool direct = nondet_bool();
+	bool direct = PROOF_DIRECT;
 
 	vq.size = nondet_u16();
 	vq.max_size = nondet_u16();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /*
- * All of a pop from a split ring, of a queue of any size and at any place, for chains of up to two
- * descriptors, direct or in a table (split_quick_step.c and split_walk_step.c have those of any length):
+ * All of a pop from a split ring, of a queue of any size and at any place, for up to three
+ * descriptors, direct or in a table (split_quick_step.c and split_walk_step.c have chains of any length):
  * - nothing is taken unless the available index says that there is something, and not if it says that there
  *   is more than the ring has;
  * - the head is inside the table, and not in flight;
@@ -11,8 +11,9 @@
  *
  * Spec: VIRTIO 1.3, 2.7.5, 2.7.6, 2.7.13.
  *
- * PROOF options --unwind 5
- * PROOF limit 600
+ * PROOF options --unwind 4 --unwindset cvmm_virtq_split_pop.0:2,fetch_le64.0:6,proof_read.0:6 --object-bits 12
+ * PROOF instance -DPROOF_DIRECT=1
+ * PROOF instance -DPROOF_DIRECT=0
  * MUTATION lib/virtq/virtq_split.c s/(uint16_t)(idx - vq->next_avail) > vq->size/0/
  * MUTATION lib/virtq/virtq_split.c s/if (CVMM_UNLIKELY(head >= vq->size))/if (0)/
  * MUTATION lib/virtq/virtq_split.c s/if (CVMM_UNLIKELY(vq->slots\[head\].descs))/if (0)/
@@ -22,8 +23,9 @@
  * MUTATION lib/virtq/virtq_walk.h s/vq->in_flight++;/;/
  * MUTATION lib/virtq/virtq_walk.h s/(uint32_t)(walk->bytes - walk->readable_bytes),/(uint32_t)walk->bytes,/
  */
-#define PROOF_GRANTS 8
-#define PROOF_FETCHES 12
+#define PROOF_GRANTS 5
+#define PROOF_ARRAY 4
+#define PROOF_FETCHES 6
 #include "proof_pop.h"
 
 #include "../../lib/virtq/virtq_split.c"
@@ -38,7 +40,7 @@ void harness(void)
 
 	proof_queue = &vq;
 	proof_iov_max = nondet_u64();
-	__CPROVER_assume(proof_iov_max < UINT64_C(1) << 40);
+	__CPROVER_assume(proof_iov_max <= PROOF_ARRAY);
 	__CPROVER_assume(witness < vq.size);
 	other = vq.slots[witness];
 

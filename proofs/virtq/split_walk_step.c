@@ -50,13 +50,19 @@ static bool is_right(const struct walk *walk, const struct position *at)
 static struct position any_position(struct walk *walk)
 {
 	struct position at = { walk->vq->size, nondet_u32(), nondet_u32(), nondet_bool() };
+	int ret = 0;
 
 	if (at.in_table) {
+		uint64_t len;
+
 		at.entries = nondet_u32();
 		__CPROVER_assume(at.entries && at.entries <= CVMM_VIRTQ_INDIRECT_MAX);
+		len = at.entries * UINT64_C(16);
 		walk->table_gpa = cvmm_gpa_from(nondet_u64());
-		walk->table =
-			proof_ptr(walk->vq->mem, walk->table_gpa, at.entries * UINT64_C(16), false);
+		walk->table = proof_ptr(walk->vq->mem, walk->table_gpa, len, false);
+		if (!walk->table)
+			ret = cvmm_mem_check(walk->vq->mem, walk->table_gpa, len, CVMM_ACCESS_READ);
+		__CPROVER_assume(!ret);
 	}
 	__CPROVER_assume(is_right(walk, &at));
 	return at;
