@@ -221,6 +221,23 @@ static inline enum proof_area proof_area_of(uint64_t host)
 						  : PROOF_DESC;
 }
 
+/* How often such a half was fetched; the last one, and the one before it. */
+struct proof_fetch {
+	uint64_t at;
+	uint64_t value;
+};
+
+static struct proof_fetch proof_fetched[2];
+static unsigned int proof_fetch_count;
+
+static inline uint64_t proof_note_fetch(const uint8_t *p, uint64_t value)
+{
+	proof_fetched[1] = proof_fetched[0];
+	proof_fetched[0] = (struct proof_fetch){ (uint64_t)(uintptr_t)p, value };
+	proof_fetch_count++;
+	return value;
+}
+
 /* A descriptor's half: of the ring, of a table that was granted, or of the last copy. */
 static inline uint64_t fetch_le64(const uint8_t *p)
 {
@@ -232,7 +249,7 @@ static inline uint64_t fetch_le64(const uint8_t *p)
 		ok = ok || (i < proof_grant_count && !proof_grants[i].is_write &&
 			    proof_in(at, 8, proof_grants[i].host, proof_grants[i].len));
 	__CPROVER_assert(ok, "descriptors are fetched from the ring or from a table");
-	return nondet_u64();
+	return proof_note_fetch(p, nondet_u64());
 }
 
 static inline uint16_t ring_load(const uint8_t *ring, size_t at, int order)
