@@ -83,26 +83,31 @@ virtq_inline int desc_get(const struct cvmm_virtq *vq, uint32_t i, bool direct,
 	return desc_rest(vq, i, rest, direct, ret_desc, ret_id);
 }
 
-/* All descriptors of a table, in their order; of their flags only WRITE counts (2.8.7). */
+/* One entry of the table that was entered; of its flags only WRITE counts (2.8.7). */
+virtq_inline int table_step(struct walk *walk, uint32_t i)
+{
+	uint64_t addr, rest;
+	struct desc desc;
+	int ret = table_fetch(walk, i, &addr, &rest);
+
+	if (ret)
+		return ret;
+	desc = (struct desc){
+		.addr = addr,
+		.len = (uint32_t)rest,
+		.flags = (uint16_t)(rest >> 48),
+	};
+	return add_buffer(walk, &desc);
+}
+
+/* All descriptors of a table, in their order. */
 virtq_inline int walk_table(struct walk *walk, const struct desc *of)
 {
 	uint32_t entries = of->len / DESC_SIZE;
 	int ret = table_enter(walk, of);
 
-	for (uint32_t i = 0; i < entries && !ret; i++) {
-		uint64_t addr, rest;
-
-		ret = table_fetch(walk, i, &addr, &rest);
-		if (!ret) {
-			struct desc desc = {
-				.addr = addr,
-				.len = (uint32_t)rest,
-				.flags = (uint16_t)(rest >> 48),
-			};
-
-			ret = add_buffer(walk, &desc);
-		}
-	}
+	for (uint32_t i = 0; i < entries && !ret; i++)
+		ret = table_step(walk, i);
 	return ret;
 }
 
@@ -210,6 +215,16 @@ virtq_inline int quick_step(const struct cvmm_virtq *vq, struct quick *q, struct
 	return WALK_MORE;
 }
 
+/* One entry of a table. Return: whether it could be added. */
+virtq_inline bool quick_table_step(const struct cvmm_virtq *vq, struct quick *q,
+				   const uint8_t *table, uint32_t i)
+{
+	uint64_t rest = fetch_le64(table + desc_at(i) + PACKED_REST);
+
+	return quick_add(q, vq->mem, fetch_le64(table + desc_at(i)), (uint32_t)rest,
+			 (uint32_t)(rest >> 48));
+}
+
 /* All of a table. Return: as quick_step(). */
 virtq_inline int quick_walk_table(const struct cvmm_virtq *vq, struct quick *q,
 				  const struct quick_list *of)
@@ -220,13 +235,9 @@ virtq_inline int quick_walk_table(const struct cvmm_virtq *vq, struct quick *q,
 
 	if (CVMM_UNLIKELY(!table))
 		return -1;
-	for (uint32_t i = 0; i < entries; i++) {
-		uint64_t rest = fetch_le64(table + desc_at(i) + PACKED_REST);
-
-		if (CVMM_UNLIKELY(!quick_add(q, vq->mem, fetch_le64(table + desc_at(i)),
-					     (uint32_t)rest, (uint32_t)(rest >> 48))))
+	for (uint32_t i = 0; i < entries; i++)
+		if (CVMM_UNLIKELY(!quick_table_step(vq, q, table, i)))
 			return -1;
-	}
 	return 0;
 }
 

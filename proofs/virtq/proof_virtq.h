@@ -193,8 +193,6 @@ static void proof_add_bytes(uint64_t i, uint64_t len, bool is_write)
 	proof_bytes[is_write] += len;
 }
 
-static int proof_span_failure;
-
 /* Pieces of the whole range, or a failure. How mem cuts it is not the queue's affair: proofs/mem. */
 int cvmm_mem_span(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum cvmm_access access,
 		  struct iovec *iov, size_t iov_max, size_t *ret_count)
@@ -207,7 +205,7 @@ int cvmm_mem_span(const struct cvmm_mem *mem, cvmm_gpa gpa, uint64_t len, enum c
 				  proof_iov_max * sizeof(*iov) + 1),
 			 "there is room for the pieces");
 	if (nondet_bool())
-		return proof_span_failure = failures[nondet_u8() % 4];
+		return failures[nondet_u8() % 4];
 	__CPROVER_assume(count && count <= iov_max);
 	proof_grant(gpa, len, 0, access & CVMM_ACCESS_WRITE);
 	proof_add_bytes((uint64_t)(uintptr_t)iov - PROOF_IOV, len, access & CVMM_ACCESS_WRITE);
@@ -258,7 +256,10 @@ static inline enum proof_area proof_area_of(uint64_t host)
 #ifndef PROOF_FETCHES
 #define PROOF_FETCHES 8
 #endif
-static uint64_t proof_fetched[PROOF_FETCHES];
+static struct {
+	uint64_t at;
+	uint64_t value;
+} proof_fetched[PROOF_FETCHES];
 static unsigned int proof_fetch_count;
 
 /* A descriptor's half: of the ring, of a table that was granted, or of the last copy. */
@@ -273,7 +274,8 @@ static inline uint64_t fetch_le64(const uint8_t *p)
 			    proof_in(at, 8, proof_grants[i].host, proof_grants[i].len));
 	__CPROVER_assert(ok, "descriptors are fetched from the ring or from a table");
 	__CPROVER_assume(proof_fetch_count < PROOF_FETCHES);
-	return proof_fetched[proof_fetch_count++] = nondet_u64();
+	proof_fetched[proof_fetch_count].at = at;
+	return proof_fetched[proof_fetch_count++].value = nondet_u64();
 }
 
 static inline uint16_t ring_load(const uint8_t *ring, size_t at, int order)

@@ -99,11 +99,11 @@ static void check_code(int code, const struct walk *walk, const struct desc *des
 				 "a readable one comes behind a writable one");
 		return;
 	case CVMM_VIRTQ_TOO_MANY_PIECES:
-		__CPROVER_assert(walk->pieces == walk->iov_max || proof_span_failure == -ENOBUFS,
+		__CPROVER_assert(walk->pieces == walk->iov_max || proof_answers.span == -ENOBUFS,
 				 "there is no room for it");
 		return;
 	case CVMM_VIRTQ_BAD_BUFFER:
-		__CPROVER_assert(!indirect && proof_span_failure == -EFAULT, "it is not RAM");
+		__CPROVER_assert(!indirect && proof_answers.span == -EFAULT, "it is not RAM");
 		return;
 	case CVMM_VIRTQ_INDIRECT_NOT_NEGOTIATED:
 		__CPROVER_assert(indirect && !(walk->vq->flags & VIRTQ_INDIRECT), "it was not");
@@ -139,6 +139,7 @@ void harness(void)
 	struct cvmm_virtq vq = proof_any_queue(false);
 	struct position at, before;
 	struct walk walk, was;
+	unsigned int grants;
 	struct desc desc;
 	int ret;
 
@@ -147,11 +148,12 @@ void harness(void)
 	at = any_position(&walk);
 	was = walk;
 	before = at;
+	grants = proof_grant_count;
 
 	ret = walk_step(&walk, &at, vq.flags & VIRTQ_DIRECT);
-	desc = (struct desc){ proof_fetched[0], (uint32_t)proof_fetched[1],
-			      (uint16_t)(proof_fetched[1] >> 32),
-			      (uint16_t)(proof_fetched[1] >> 48) };
+	desc = (struct desc){ proof_fetched[0].value, (uint32_t)proof_fetched[1].value,
+			      (uint16_t)(proof_fetched[1].value >> 32),
+			      (uint16_t)(proof_fetched[1].value >> 48) };
 	__CPROVER_assert(proof_fetch_count <= 2, "each half is fetched once");
 	if (ret && ret != WALK_MORE) {
 		check_code(ret, &was, &desc, &before);
@@ -163,8 +165,7 @@ void harness(void)
 		check_entered(&walk, &at, &desc, &before);
 		__CPROVER_assert(walk.pieces == was.pieces && walk.bytes == was.bytes, "no piece");
 	} else {
-		proof_check_added(&was, &walk, desc.addr, desc.len,
-				  desc.flags & CVMM_VIRTQ_DESC_F_WRITE);
+		proof_check_added(&was, &walk, &desc, proof_grant_count - grants);
 		__CPROVER_assert(ret == WALK_MORE || !(desc.flags & CVMM_VIRTQ_DESC_F_NEXT),
 				 "it ends where the chain does");
 		__CPROVER_assert(!ret || at.i == desc.next, "it goes on where the driver says");
