@@ -78,7 +78,8 @@ static void proof_check_pop(int ret, const struct cvmm_virtq *before, const stru
 	__CPROVER_assert((ret == -EPROTO) == !vq->usable && vq->usable == !vq->violation,
 			 "after a violation it is broken, and only then");
 	if (ret != 1) {
-		__CPROVER_assert(!ret || ret == -EPROTO || ret == -EAGAIN || ret == -ENOTSUP,
+		__CPROVER_assert(!ret || ret == -EPROTO || ret == -EAGAIN || ret == -ENOTSUP ||
+					 ret == -ENOBUFS,
 				 "it is one of these errors");
 		__CPROVER_assert(proof_is_where_it_was(before, vq), "nothing was taken");
 		__CPROVER_assert(proof_slots_are_same(vq->slots[witness], other),
