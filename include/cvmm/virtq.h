@@ -345,7 +345,7 @@ struct cvmm_virtq_used {
  */
 CVMM_API int cvmm_virtq_push(struct cvmm_virtq *vq, uint16_t head, uint32_t len_bytes);
 
-/* As cvmm_virtq_push(), and marks what was written in the map's dirty bitmap, if it has one. */
+/* As cvmm_virtq_push(), and marks all writable pieces in the dirty bitmap of their map, if it has one. */
 CVMM_API int cvmm_virtq_push_chain(struct cvmm_virtq *vq, const struct cvmm_virtq_chain *chain,
 				   uint32_t len_bytes);
 
