@@ -36,6 +36,12 @@ extern "C" {
 #define CVMM_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define CVMM_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define CVMM_CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+/* For public headers: C and C++ have different words for it. */
+#ifdef __cplusplus
+#define CVMM_STATIC_ASSERT(cond, why) static_assert(cond, why)
+#else
+#define CVMM_STATIC_ASSERT(cond, why) _Static_assert(cond, why)
+#endif
 
 /* ---- our own bugs -------------------------------------------------------------------------- */
 

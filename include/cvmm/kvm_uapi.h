@@ -12,6 +12,8 @@
 
 #include <linux/kvm.h>
 
+#include <cvmm/base.h>
+
 /*
  * Where the dirty ring is mapped: 64 on x86 (Linux 5.11), arm64 (6.2) and riscv (6.17). Headers
  * that are older say 0, which is the place of struct kvm_run.
@@ -88,12 +90,14 @@ struct cvmm_kvm_memory_region2 {
 	uint64_t pad2[14];
 };
 
-_Static_assert(sizeof(struct cvmm_kvm_memory_region2) == 160, "linux/kvm.h, 6.8");
-_Static_assert(offsetof(struct cvmm_kvm_memory_region2, guest_phys_addr) == 8, "linux/kvm.h, 6.8");
-_Static_assert(offsetof(struct cvmm_kvm_memory_region2, userspace_addr) == 24, "linux/kvm.h, 6.8");
-_Static_assert(offsetof(struct cvmm_kvm_memory_region2, guest_memfd_offset) == 32,
-	       "linux/kvm.h, 6.8");
-_Static_assert(offsetof(struct cvmm_kvm_memory_region2, guest_memfd) == 40, "linux/kvm.h, 6.8");
+CVMM_STATIC_ASSERT(sizeof(struct cvmm_kvm_memory_region2) == 160, "linux/kvm.h, 6.8");
+CVMM_STATIC_ASSERT(offsetof(struct cvmm_kvm_memory_region2, guest_phys_addr) == 8,
+		   "linux/kvm.h, 6.8");
+CVMM_STATIC_ASSERT(offsetof(struct cvmm_kvm_memory_region2, userspace_addr) == 24,
+		   "linux/kvm.h, 6.8");
+CVMM_STATIC_ASSERT(offsetof(struct cvmm_kvm_memory_region2, guest_memfd_offset) == 32,
+		   "linux/kvm.h, 6.8");
+CVMM_STATIC_ASSERT(offsetof(struct cvmm_kvm_memory_region2, guest_memfd) == 40, "linux/kvm.h, 6.8");
 
 /* struct kvm_memory_attributes, Linux 6.8 */
 struct cvmm_kvm_memory_attributes {
@@ -103,8 +107,9 @@ struct cvmm_kvm_memory_attributes {
 	uint64_t flags;
 };
 
-_Static_assert(sizeof(struct cvmm_kvm_memory_attributes) == 32, "linux/kvm.h, 6.8");
-_Static_assert(offsetof(struct cvmm_kvm_memory_attributes, attributes) == 16, "linux/kvm.h, 6.8");
+CVMM_STATIC_ASSERT(sizeof(struct cvmm_kvm_memory_attributes) == 32, "linux/kvm.h, 6.8");
+CVMM_STATIC_ASSERT(offsetof(struct cvmm_kvm_memory_attributes, attributes) == 16,
+		   "linux/kvm.h, 6.8");
 
 /* struct kvm_create_guest_memfd, Linux 6.8 */
 struct cvmm_kvm_create_guest_memfd {
@@ -113,8 +118,8 @@ struct cvmm_kvm_create_guest_memfd {
 	uint64_t reserved[6];
 };
 
-_Static_assert(sizeof(struct cvmm_kvm_create_guest_memfd) == 64, "linux/kvm.h, 6.8");
-_Static_assert(offsetof(struct cvmm_kvm_create_guest_memfd, flags) == 8, "linux/kvm.h, 6.8");
+CVMM_STATIC_ASSERT(sizeof(struct cvmm_kvm_create_guest_memfd) == 64, "linux/kvm.h, 6.8");
+CVMM_STATIC_ASSERT(offsetof(struct cvmm_kvm_create_guest_memfd, flags) == 8, "linux/kvm.h, 6.8");
 
 /* struct kvm_pre_fault_memory, Linux 6.11 */
 struct cvmm_kvm_pre_fault_memory {
@@ -124,8 +129,8 @@ struct cvmm_kvm_pre_fault_memory {
 	uint64_t padding[5];
 };
 
-_Static_assert(sizeof(struct cvmm_kvm_pre_fault_memory) == 64, "linux/kvm.h, 6.11");
-_Static_assert(offsetof(struct cvmm_kvm_pre_fault_memory, flags) == 16, "linux/kvm.h, 6.11");
+CVMM_STATIC_ASSERT(sizeof(struct cvmm_kvm_pre_fault_memory) == 64, "linux/kvm.h, 6.11");
+CVMM_STATIC_ASSERT(offsetof(struct cvmm_kvm_pre_fault_memory, flags) == 16, "linux/kvm.h, 6.11");
 
 /* kvm_run.memory_fault, Linux 6.8: at the start of the union of exits. */
 struct cvmm_kvm_run_memory_fault {
@@ -134,10 +139,10 @@ struct cvmm_kvm_run_memory_fault {
 	uint64_t size;
 };
 
-_Static_assert(sizeof(struct cvmm_kvm_run_memory_fault) == 24, "linux/kvm.h, 6.8");
-_Static_assert(offsetof(struct cvmm_kvm_run_memory_fault, gpa) == 8, "linux/kvm.h, 6.8");
-_Static_assert(offsetof(struct cvmm_kvm_run_memory_fault, size) == 16, "linux/kvm.h, 6.8");
-_Static_assert(offsetof(struct kvm_run, hw) == 32, "the union of exits begins here");
+CVMM_STATIC_ASSERT(sizeof(struct cvmm_kvm_run_memory_fault) == 24, "linux/kvm.h, 6.8");
+CVMM_STATIC_ASSERT(offsetof(struct cvmm_kvm_run_memory_fault, gpa) == 8, "linux/kvm.h, 6.8");
+CVMM_STATIC_ASSERT(offsetof(struct cvmm_kvm_run_memory_fault, size) == 16, "linux/kvm.h, 6.8");
+CVMM_STATIC_ASSERT(offsetof(struct kvm_run, hw) == 32, "the union of exits begins here");
 
 #define CVMM_KVM_SET_USER_MEMORY_REGION2 _IOW(KVMIO, 0x49, struct cvmm_kvm_memory_region2)
 #define CVMM_KVM_SET_MEMORY_ATTRIBUTES _IOW(KVMIO, 0xd2, struct cvmm_kvm_memory_attributes)
@@ -146,19 +151,19 @@ _Static_assert(offsetof(struct kvm_run, hw) == 32, "the union of exits begins he
 
 /* Where the build host's header has them, it must agree: the numbers carry the structs' sizes. */
 #ifdef KVM_SET_USER_MEMORY_REGION2
-_Static_assert(KVM_SET_USER_MEMORY_REGION2 == CVMM_KVM_SET_USER_MEMORY_REGION2, "linux/kvm.h");
-_Static_assert(offsetof(struct kvm_userspace_memory_region2, guest_memfd) ==
-		       offsetof(struct cvmm_kvm_memory_region2, guest_memfd),
-	       "linux/kvm.h");
+CVMM_STATIC_ASSERT(KVM_SET_USER_MEMORY_REGION2 == CVMM_KVM_SET_USER_MEMORY_REGION2, "linux/kvm.h");
+CVMM_STATIC_ASSERT(offsetof(struct kvm_userspace_memory_region2, guest_memfd) ==
+			   offsetof(struct cvmm_kvm_memory_region2, guest_memfd),
+		   "linux/kvm.h");
 #endif
 #ifdef KVM_SET_MEMORY_ATTRIBUTES
-_Static_assert(KVM_SET_MEMORY_ATTRIBUTES == CVMM_KVM_SET_MEMORY_ATTRIBUTES, "linux/kvm.h");
+CVMM_STATIC_ASSERT(KVM_SET_MEMORY_ATTRIBUTES == CVMM_KVM_SET_MEMORY_ATTRIBUTES, "linux/kvm.h");
 #endif
 #ifdef KVM_CREATE_GUEST_MEMFD
-_Static_assert(KVM_CREATE_GUEST_MEMFD == CVMM_KVM_CREATE_GUEST_MEMFD, "linux/kvm.h");
+CVMM_STATIC_ASSERT(KVM_CREATE_GUEST_MEMFD == CVMM_KVM_CREATE_GUEST_MEMFD, "linux/kvm.h");
 #endif
 #ifdef KVM_PRE_FAULT_MEMORY
-_Static_assert(KVM_PRE_FAULT_MEMORY == CVMM_KVM_PRE_FAULT_MEMORY, "linux/kvm.h");
+CVMM_STATIC_ASSERT(KVM_PRE_FAULT_MEMORY == CVMM_KVM_PRE_FAULT_MEMORY, "linux/kvm.h");
 #endif
 
 #endif /* CVMM_KVM_UAPI_H */

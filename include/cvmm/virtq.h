@@ -69,7 +69,7 @@ struct cvmm_virtq_desc {
 	cvmm_le16 next;
 };
 
-_Static_assert(sizeof(struct cvmm_virtq_desc) == 16, "VIRTIO 1.3, 2.7.5");
+CVMM_STATIC_ASSERT(sizeof(struct cvmm_virtq_desc) == 16, "VIRTIO 1.3, 2.7.5");
 
 /* struct pvirtq_desc, VIRTIO 1.3, 2.8.13. */
 struct cvmm_virtq_packed_desc {
@@ -79,7 +79,7 @@ struct cvmm_virtq_packed_desc {
 	cvmm_le16 flags;
 };
 
-_Static_assert(sizeof(struct cvmm_virtq_packed_desc) == 16, "VIRTIO 1.3, 2.8.13");
+CVMM_STATIC_ASSERT(sizeof(struct cvmm_virtq_packed_desc) == 16, "VIRTIO 1.3, 2.8.13");
 
 /* What the driver did wrong. */
 enum cvmm_virtq_violation {
@@ -345,7 +345,7 @@ struct cvmm_virtq_used {
  */
 CVMM_API int cvmm_virtq_push(struct cvmm_virtq *vq, uint16_t head, uint32_t len_bytes);
 
-/* As cvmm_virtq_push(), and marks what was written in the map's dirty bitmap, if it has one. */
+/* As cvmm_virtq_push(), and marks all writable pieces in the dirty bitmap of their map, if it has one. */
 CVMM_API int cvmm_virtq_push_chain(struct cvmm_virtq *vq, const struct cvmm_virtq_chain *chain,
 				   uint32_t len_bytes);
 
@@ -420,7 +420,7 @@ struct cvmm_virtq_state {
 	cvmm_le32 reserved; /* 0 */
 };
 
-_Static_assert(sizeof(struct cvmm_virtq_state) == 48, "bytes on disk");
+CVMM_STATIC_ASSERT(sizeof(struct cvmm_virtq_state) == 48, "bytes on disk");
 
 /**
  * cvmm_virtq_save() - the state of a queue whose chains have all come back
@@ -481,11 +481,12 @@ struct cvmm_virtq_notification {
 /* Spec: VIRTIO 1.3, 2.9. */
 static inline struct cvmm_virtq_notification cvmm_virtq_notification_parse(uint32_t data)
 {
-	return (struct cvmm_virtq_notification){
-		.queue = (uint16_t)data,
-		.next_off = (uint16_t)(data >> 16 & 0x7fff),
-		.next_wrap = data >> 31,
-	};
+	struct cvmm_virtq_notification notification;
+
+	notification.queue = (uint16_t)data;
+	notification.next_off = (uint16_t)(data >> 16 & 0x7fff);
+	notification.next_wrap = data >> 31 != 0;
+	return notification;
 }
 
 #ifdef __cplusplus

@@ -126,6 +126,27 @@ static void chain_may_use_the_whole_table(void **state)
 	expect_chain(d, QUEUE_SIZE, 8 * QUEUE_SIZE, 0, 0);
 }
 
+static void what_was_popped_stays_whatever_the_driver_writes(void **state)
+{
+	struct test_driver *d = *state;
+	struct cvmm_virtq_chain chain;
+	struct iovec was[2];
+
+	indirect_put(d, 0, TEST_DATA, 16, NEXT, 1);
+	indirect_put(d, 1, TEST_DATA + 64, 32, WRITE, 0);
+	test_desc(d, 0, TABLE, 2 * DESC_SIZE, INDIRECT, 0);
+	test_make_available(d, 0);
+	assert_int_equal(cvmm_virtq_pop(&d->vq, iov, IOV_COUNT, &chain), 1);
+	memcpy(was, iov, sizeof(was));
+	indirect_put(d, 0, UINT64_MAX, UINT32_MAX, WRITE, 7);
+	indirect_put(d, 1, UINT64_MAX, UINT32_MAX, 0, 7);
+	test_desc(d, 0, UINT64_MAX, 1, NEXT, QUEUE_SIZE);
+	test_avail_put(d, 0, UINT16_MAX);
+	assert_memory_equal(iov, was, sizeof(was));
+	assert_int_equal(cvmm_virtq_push(&d->vq, 0, 33), -EINVAL);
+	assert_int_equal(cvmm_virtq_push(&d->vq, 0, 32), 0);
+}
+
 static void buffer_across_two_regions_is_two_pieces(void **state)
 {
 	struct test_driver *d = *state;
@@ -529,6 +550,7 @@ int main(void)
 		TEST(next_is_ignored_without_its_flag),
 		TEST(unknown_flags_are_ignored),
 		TEST(chain_may_use_the_whole_table),
+		TEST(what_was_popped_stays_whatever_the_driver_writes),
 		TEST(buffer_across_two_regions_is_two_pieces),
 		TEST(buffer_ending_exactly_at_end_of_ram_is_fine),
 		TEST(descriptor_of_no_bytes_adds_no_piece),
