@@ -522,7 +522,6 @@ static struct cvmm_virtq proof_any_queue(bool packed)
 	vq.unsignalled = nondet_u32();
 	/* What check_config() and each of the steps keep. */
 	__CPROVER_assume(!packed || (vq.next_avail < vq.size && vq.next_used < vq.size));
-	__CPROVER_assume(packed || (uint16_t)(vq.avail_seen - vq.next_avail) <= vq.size);
 	__CPROVER_assume(vq.descs_in_use <= vq.size && vq.in_flight <= vq.descs_in_use);
 	__CPROVER_assume(vq.unsignalled <= UNSIGNALLED_MAX);
 	vq.usable = true;

@@ -47,10 +47,11 @@ void harness(void)
 	ret = cvmm_virtq_split_pop(&vq, (struct iovec *)(uintptr_t)PROOF_IOV, proof_iov_max, true,
 				   &chain);
 	proof_check_pop(ret, &before, &vq, &chain, witness, other);
-	if (vq.avail_seen != before.avail_seen)
+	if (vq.avail_seen != before.avail_seen) {
 		proof_check_acquired();
-	__CPROVER_assert((uint16_t)(vq.avail_seen - vq.next_avail) <= vq.size,
-			 "never more than the ring has are expected");
+		__CPROVER_assert((uint16_t)(vq.avail_seen - before.next_avail) <= vq.size,
+				 "never more than the ring has are expected");
+	}
 	if (ret != 1)
 		return;
 	__CPROVER_assert(vq.next_avail == (uint16_t)(before.next_avail + 1), "one was taken");
