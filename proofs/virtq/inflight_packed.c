@@ -9,24 +9,26 @@
  *  - TRACK: from there, any pop that the ring has room for, and a rewind or a push of it, access only such
  *    entries, whatever is in the region and the ring meanwhile; free entries stay a list without a loop,
  *    as long as there are descriptors free.
- *  - TWICE: who dies behind any of the stores of a recovery, or behind the last, leaves a region of which the
- *    next recovery makes the same as the first would have: the same lists, in the same order, at the same
- *    place; or it is refused again.
+ *  - TWICE: whether the batch that was begun is undone or finished: who dies behind any of the stores of that
+ *    decision, or behind the last, leaves a region of which the next one takes the same place, or refuses it
+ *    again. Here nobody else writes to the region or the ring.
  *
- * Of TWICE it is assumed that nobody else writes to the region or the ring meanwhile, and that a new region is
- * of a queue that has not been used. Sorting is modelled, its order is not.
+ * Not proved is that the lists are the same after a recovery that died while it freed lost entries:
+ * test_virtq_inflight.c kills devices there. Sorting is modelled, its order is not.
  *
  * Spec: vhost-user, "Inflight I/O tracking", packed virtqueue.
  *
  * PROOF options --unwind 5
  * PROOF limit 240
- * PROOF instance -DTWICE
  * PROOF instance -DTRACK -DPROOF_HOSTILE
  * PROOF instance -DPROOF_HOSTILE
+ * PROOF instance -DTWICE
  * MUTATION lib/virtq/virtq_inflight.c s/now.used_idx >= vq->size || //
  * MUTATION lib/virtq/virtq_inflight.c s/if (i >= vq->size || is_taken.i.)/if (i >= vq->size)/
  * MUTATION lib/virtq/virtq_inflight.c s/if (i >= vq->size || is_taken.i.)/if (is_taken[i])/
  * MUTATION lib/virtq/virtq_inflight.c s/if (!num || num > vq->size)/if (num > vq->size)/
+ * MUTATION lib/virtq/virtq_inflight.c s/STORE(region->old_free_head, place->free_head);/packed_store_used(region, place->used_idx, place->used_wrap);/
+ * MUTATION lib/virtq/virtq_inflight.c s/STORE(region->used, both.used);/STORE(region->old_used_idx, used_idx); STORE(region->old_used_wrap_counter, used_wrap); STORE(region->used, both.used);/
  * MUTATION lib/virtq/virtq_inflight.c s/packed_free_the_lost(vq, f, is_taken);/;/
  */
 #define SIZE 3
@@ -34,7 +36,7 @@
 
 #define BYTES (sizeof(struct packed_region) + SIZE * sizeof(struct packed_entry))
 
-static uint64_t proof_rest; /* of the descriptor where the batch was begun */
+static uint64_t proof_rests[SIZE]; /* of the descriptors */
 
 int cvmm_virtq_packed_fetch(const struct cvmm_virtq *vq, uint16_t at, uint64_t *ret_addr,
 			    uint64_t *ret_rest)
@@ -46,7 +48,7 @@ int cvmm_virtq_packed_fetch(const struct cvmm_virtq *vq, uint16_t at, uint64_t *
 #ifdef PROOF_HOSTILE
 	*ret_rest = nondet_u64();
 #else
-	*ret_rest = proof_rest;
+	*ret_rest = proof_rests[at];
 #endif
 	return 0;
 }
@@ -148,41 +150,24 @@ static void track(struct cvmm_virtq *vq, uint32_t free_count)
 #endif
 
 #ifdef TWICE
-static void check_same(const struct cvmm_virtq *a, const struct cvmm_virtq *b)
+static void twice(struct cvmm_virtq *vq, struct packed_region *region)
 {
-	const struct cvmm_virtq_inflight *f = a->inflight, *g = b->inflight;
-
-	__CPROVER_assert(a->next_avail == b->next_avail && a->next_used == b->next_used &&
-				 a->avail_wrap == b->avail_wrap && a->used_wrap == b->used_wrap,
-			 "it goes on at the same place");
-	__CPROVER_assert(f->again_count == g->again_count && f->counter == g->counter,
-			 "there are as many lists");
-	for (uint32_t i = 0; i < SIZE; i++)
-		if (i < f->again_count)
-			__CPROVER_assert(f->again[i].entry == g->again[i].entry &&
-						 f->again[i].descs == g->again[i].descs &&
-						 f->again[i].counter == g->again[i].counter,
-					 "they are the same");
-}
-
-static void twice(struct cvmm_virtq vq, struct packed_region *region)
-{
+	struct packed_place first = { 0 }, dying = { 0 }, second = { 0 };
 	struct packed_region *copy = malloc(BYTES);
-	struct cvmm_virtq first = vq, dying = vq, second = vq;
-	int ret, again;
+	int ret;
 
-	__CPROVER_assume(copy && region->version <= 1);
+	__CPROVER_assume(copy);
 	memcpy(copy, region, BYTES);
-	ret = recover(&first, copy);
+	ret = packed_commit_or_undo(vq, copy, &first, NULL);
 	proof_stores = 0;
 	proof_die_at = nondet_u8();
-	recover(&dying, region);
+	packed_commit_or_undo(vq, region, &dying, NULL);
 	proof_die_at = UINT32_MAX;
-	again = recover(&second, region);
-	__CPROVER_assume(ret != -ENOMEM && again != -ENOMEM);
-	__CPROVER_assert(!ret == !again, "both are accepted, or none");
-	if (!ret && !again)
-		check_same(&first, &second);
+	__CPROVER_assert(packed_commit_or_undo(vq, region, &second, NULL) == ret,
+			 "both are accepted, or none");
+	__CPROVER_assert(first.free_head == second.free_head && first.used_idx == second.used_idx &&
+				 first.used_wrap == second.used_wrap,
+			 "it goes on at the same place");
 }
 #endif
 
@@ -192,9 +177,10 @@ void harness(void)
 	struct packed_region *region = malloc(BYTES); /* of any content */
 
 	__CPROVER_assume(region);
-	proof_rest = nondet_u64();
+	for (unsigned int i = 0; i < SIZE; i++)
+		proof_rests[i] = nondet_u64();
 #ifdef TWICE
-	twice(vq, region);
+	twice(&vq, region);
 #else
 	proof_area_code = nondet_bool() ? 0 : nondet_bool() ? -EAGAIN : -EFAULT;
 	if (recover(&vq, region)) {
