@@ -33,7 +33,6 @@
  * MUTATION lib/virtq/virtq_inflight.c s/return x->counter < y->counter ? -1 : 1;/return x->counter > y->counter ? -1 : 1;/
  * MUTATION lib/virtq/virtq_inflight.c s/STORE(region->desc.head..inflight, 0);/STORE(region->used_idx, used_idx);/
  * MUTATION lib/virtq/virtq_inflight.c s/STORE(f->split->last_batch_head, head);/;/
- * MUTATION lib/virtq/virtq_inflight.c s/STORE(f->split->used_idx, vq->next_used);/;/
  */
 #include "proof_inflight.h"
 
