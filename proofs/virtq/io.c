@@ -25,9 +25,7 @@
  *
  * PROOF options --unwind 5
  * PROOF limit 120
- * PROOF instance -DINIT
  * PROOF instance -DMOVE=READ_EXACT
- * PROOF instance -DMOVE=PEEK
  * PROOF instance -DMOVE=SKIP
  * PROOF instance -DMOVE=WRITE
  * PROOF instance -DMOVE=WRITE_EXACT
@@ -40,6 +38,8 @@
  * PROOF instance -DSPLIT=1
  * PROOF instance -DSPLIT=0
  * PROOF instance -DMOVE=READ
+ * PROOF instance -DMOVE=PEEK
+ * PROOF instance -DINIT
  * MUTATION lib/virtq/virtq_io.c s/taken.iov_len = c->piece->iov_len - c->offset/taken.iov_len = c->piece->iov_len/
  * MUTATION lib/virtq/virtq_io.c s/if (taken.iov_len > max)/if (0)/
  * MUTATION lib/virtq/virtq_io.c s/c->left_bytes -= taken.iov_len;//
