@@ -768,6 +768,51 @@ static void a_device_may_die_at_any_instruction_of_a_rewind(void **state)
 #define KILLS 100
 #define TOKENS 100000U
 
+/* Gives back a list of two. */
+static void serve_two(struct pair *p, uint32_t token)
+{
+	add(p, token, 2);
+	assert_int_equal(cvmm_virtq_push(&p->vq, must_pop(p, token, 2), 1), 0);
+	assert_int_equal(must_take(p), token);
+}
+
+/*
+ * The used ring goes on to the second descriptor of a list of the turn before, which still looks as if it
+ * were available in that.
+ */
+static void a_device_may_die_at_any_instruction_of_a_push_to_a_gap(void **state)
+{
+	bool killed = true;
+
+	(void)state;
+	for (unsigned int steps = 0; killed; steps += STRIDE) {
+		struct cvmm_virtq_chain chain;
+		uint16_t heads[2];
+		struct pair p;
+		pid_t pid;
+		int ret;
+
+		pair_init(&p, 5, true, false);
+		serve_two(&p, 1);
+		serve_two(&p, 2);
+		add(&p, 3, 2);
+		heads[0] = heads[1] = must_pop(&p, 3, 2);
+		pid = fork();
+		assert_true(pid >= 0);
+		if (!pid)
+			child_steps(&p, heads, 1);
+		killed = step_and_kill(pid, steps);
+		die_and_come_back(&p);
+		ret = pop(&p, &chain);
+		assert_in_range(ret, 0, 1);
+		if (ret)
+			assert_int_equal(cvmm_virtq_push(&p.vq, chain.head, 1), 0);
+		assert_int_equal(must_take(&p), 3);
+		serve_two(&p, 4);
+		pair_fini(&p);
+	}
+}
+
 static void kill_again_and_again(uint16_t size, bool packed, bool indirect)
 {
 	static uint8_t done[TOKENS];
@@ -848,6 +893,7 @@ int main(void)
 		cmocka_unit_test(random_regions_do_no_harm),
 		cmocka_unit_test(a_device_may_die_at_any_instruction_of_a_batch),
 		cmocka_unit_test(a_device_may_die_at_any_instruction_of_a_push),
+		cmocka_unit_test(a_device_may_die_at_any_instruction_of_a_push_to_a_gap),
 		cmocka_unit_test(a_device_may_die_at_any_instruction_of_a_pop),
 		cmocka_unit_test(a_device_may_die_at_any_instruction_of_a_rewind),
 		cmocka_unit_test(killed_devices_lose_no_chain_of_a_split_ring),

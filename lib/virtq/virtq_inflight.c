@@ -6,7 +6,7 @@
  * to who comes after us. It says which chains were popped and not given back, and in what order; of a
  * packed ring it has copies of their descriptors too, because used descriptors overwrite them.
  *
- * We may die between any two stores. So each field is stored on its own, in an order that the standard
+ * We may die between any two stores. So each is made on its own, in an order that the standard
  * gives: what was begun and not ended is either undone or finished by who comes after us. Stores of
  * this process are seen by the next in the order that they were made in, if the compiler does not
  * change it: that is what the releases are for.
@@ -58,11 +58,16 @@ struct packed_region {
 	uint16_t desc_num;
 	uint16_t free_head;
 	uint16_t old_free_head;
-	uint16_t used_idx;
-	uint16_t old_used_idx;
-	uint8_t used_wrap_counter;
-	uint8_t old_used_wrap_counter;
-	uint8_t padding[7];
+	union {
+		struct {
+			uint16_t used_idx;
+			uint16_t old_used_idx;
+			uint8_t used_wrap_counter;
+			uint8_t old_used_wrap_counter;
+		};
+		uint64_t used; /* all of them, and two bytes of padding */
+	};
+	uint64_t padding;
 	struct packed_entry desc[];
 };
 
@@ -70,6 +75,7 @@ _Static_assert(sizeof(struct split_entry) == 16, "vhost-user, DescStateSplit");
 _Static_assert(sizeof(struct split_region) == 16, "vhost-user, QueueRegionSplit");
 _Static_assert(sizeof(struct packed_entry) == 32, "vhost-user, DescStatePacked");
 _Static_assert(sizeof(struct packed_region) == 32, "vhost-user, QueueRegionPacked");
+_Static_assert(offsetof(struct packed_region, used) == 16, "vhost-user, QueueRegionPacked");
 
 /**
  * struct again - a chain that was in flight before
@@ -228,14 +234,27 @@ static int packed_was_published(const struct cvmm_virtq *vq, const struct packed
 	return 0;
 }
 
+/*
+ * No batch is begun. This is one store: of an old index with another wrap counter nobody could tell whether its
+ * batch was published, because descriptors that a list had behind its first look available for another turn.
+ */
+static void packed_store_used(struct packed_region *region, uint16_t used_idx, bool used_wrap)
+{
+	const struct packed_region both = {
+		.used_idx = used_idx,
+		.old_used_idx = used_idx,
+		.used_wrap_counter = used_wrap,
+		.old_used_wrap_counter = used_wrap,
+	};
+
+	STORE(region->used, both.used);
+}
+
 static void packed_store_place(struct packed_region *region, const struct packed_place *place)
 {
 	STORE(region->old_free_head, place->free_head);
-	STORE(region->old_used_idx, place->used_idx);
-	STORE(region->old_used_wrap_counter, place->used_wrap);
 	STORE(region->free_head, place->free_head);
-	STORE(region->used_idx, place->used_idx);
-	STORE(region->used_wrap_counter, place->used_wrap);
+	packed_store_used(region, place->used_idx, place->used_wrap);
 }
 
 static void packed_format(struct cvmm_virtq *vq, struct packed_region *region,
@@ -637,6 +656,5 @@ void cvmm_virtq_inflight_after(struct cvmm_virtq *vq, const struct cvmm_virtq_us
 		return;
 	}
 	STORE(f->packed->old_free_head, f->free_head);
-	STORE(f->packed->old_used_idx, vq->next_used);
-	STORE(f->packed->old_used_wrap_counter, vq->used_wrap);
+	packed_store_used(f->packed, vq->next_used, vq->used_wrap);
 }
