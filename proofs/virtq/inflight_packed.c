@@ -13,8 +13,8 @@
  *    decision, or behind the last, leaves a region of which the next one takes the same place, or refuses it
  *    again. Here nobody else writes to the region or the ring.
  *
- * Not proved is that the lists are the same after a recovery that died while it freed lost entries:
- * test_virtq_inflight.c kills devices there. Sorting is modelled, its order is not.
+ * Not proved is that the lists are the same after a recovery that died while it freed lost entries. Sorting is
+ * modelled, its order is not.
  *
  * Spec: vhost-user, "Inflight I/O tracking", packed virtqueue.
  *

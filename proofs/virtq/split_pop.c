@@ -17,7 +17,7 @@
  * MUTATION lib/virtq/virtq_split.c s/(uint16_t)(idx - vq->next_avail) > vq->size/0/
  * MUTATION lib/virtq/virtq_split.c s/if (CVMM_UNLIKELY(head >= vq->size))/if (0)/
  * MUTATION lib/virtq/virtq_split.c s/if (CVMM_UNLIKELY(vq->slots\[head\].descs))/if (0)/
- * MUTATION lib/virtq/virtq_split.c s/(ret == 1));/(ret >= 0));/
+ * MUTATION lib/virtq/virtq_split.c s/(ret == 1));/1);/
  * MUTATION lib/virtq/virtq_split.c s/AVAIL_IDX, __ATOMIC_ACQUIRE/AVAIL_IDX, __ATOMIC_RELAXED/
  * MUTATION lib/virtq/virtq_walk.h s/->writable = q->readable_end;/->writable = iov;/
  * MUTATION lib/virtq/virtq_walk.h s/vq->in_flight++;/;/
