@@ -27,6 +27,7 @@
 #define CONF_TEXT_SIZE 768
 #define CONF_NOTES_MAX 8
 #define CONF_FDS_MAX 600
+#define CONF_MAPS_MAX 8
 #define CONF_QUEUES_MAX 4
 #define CONF_REGIONS_MAX 16
 #define CONF_SEGMENTS_MAX 16
@@ -256,6 +257,11 @@ struct conf_result {
 
 struct conf_peer;
 
+struct conf_map {
+	void *address;
+	size_t len_bytes;
+};
+
 struct conf {
 	const struct conf_options *options;
 	struct conf_peer *peer;
@@ -279,6 +285,8 @@ struct conf {
 
 	int fds[CONF_FDS_MAX]; /* closed after the test */
 	size_t fd_count;
+	struct conf_map maps[CONF_MAPS_MAX]; /* unmapped after it */
+	size_t map_count;
 
 	jmp_buf end;
 	bool set_up; /* the stage was reached: what fails now is the test */
@@ -406,6 +414,9 @@ void conf_set_features(struct conf *t, uint64_t features);
 
 /* Queues that a test may use: what the back-end says, else what the device has, else 1. */
 unsigned int conf_queue_limit(const struct conf *t);
+
+/* Map a part of a file, shared and writable, until the test ends. NULL if that fails. */
+void *conf_map_fd(struct conf *t, int fd, uint64_t offset, uint64_t len_bytes);
 
 /* ---- memory (conf_ram.c) ----------------------------------------------------------------------- */
 

@@ -14,8 +14,6 @@
 
 static void one(struct conf *t)
 {
-	conf_ram_default(t);
-	conf_accepted(t, conf_ram_share(t), "SET_MEM_TABLE");
 	conf_queues_start(t, true);
 	conf_one_request(t, 0);
 }
@@ -26,8 +24,6 @@ static void many(struct conf *t)
 	for (unsigned int i = 0; i < 3 * CONF_QUEUE_SIZE; i++) {
 		struct conf_request *r = conf_request(t, i % CONF_REQUESTS_MAX);
 
-		if (i % 2)
-			conf_request_scatter(r);
 		conf_submit(t, t->queue, r);
 		conf_kick(t, t->queue);
 		conf_done(t, t->queue, r);
