@@ -36,6 +36,7 @@ struct device {
 	bool hold; /* keep what is popped */
 	struct cvmm_virtq_chain held[QUEUES][HELD_MAX];
 	unsigned int held_count[QUEUES];
+	struct iovec held_iov[1]; /* what the last one writes */
 	unsigned int starts, stops, queue_starts, queue_stops, kicks, served;
 	struct iovec iov[PIECES];
 	uint8_t written[8]; /* of the configuration space */
@@ -44,31 +45,32 @@ struct device {
 	int gpu_fd;
 };
 
-static unsigned int dev_queue_count(void *dev)
+static inline unsigned int dev_queue_count(void *dev)
 {
 	(void)dev;
 	return QUEUES;
 }
 
-static uint16_t dev_queue_size_max(void *dev, unsigned int queue)
+static inline uint16_t dev_queue_size_max(void *dev, unsigned int queue)
 {
 	(void)dev;
 	(void)queue;
 	return QUEUE_SIZE;
 }
 
-static uint64_t dev_features(void *dev)
+static inline uint64_t dev_features(void *dev)
 {
 	(void)dev;
 	return 1; /* one of its own */
 }
 
-static struct cvmm_virtio_config_space *dev_config_space(void *dev)
+static inline struct cvmm_virtio_config_space *dev_config_space(void *dev)
 {
 	return &((struct device *)dev)->space;
 }
 
-static int dev_start(void *dev, const struct cvmm_virtio_start *start, struct cvmm_error *err)
+static inline int dev_start(void *dev, const struct cvmm_virtio_start *start,
+			    struct cvmm_error *err)
 {
 	struct device *d = dev;
 
@@ -80,7 +82,8 @@ static int dev_start(void *dev, const struct cvmm_virtio_start *start, struct cv
 	return 0;
 }
 
-static void dev_answer(struct device *d, unsigned int queue, const struct cvmm_virtq_chain *chain)
+static inline void dev_answer(struct device *d, unsigned int queue,
+			      const struct cvmm_virtq_chain *chain)
 {
 	uint8_t bytes[4096];
 	size_t n =
@@ -91,7 +94,7 @@ static void dev_answer(struct device *d, unsigned int queue, const struct cvmm_v
 	d->served++;
 }
 
-static void dev_kick(void *dev, unsigned int queue)
+static inline void dev_kick(void *dev, unsigned int queue)
 {
 	struct device *d = dev;
 	struct cvmm_virtq *vq = &d->queues[queue];
@@ -109,6 +112,8 @@ static void dev_kick(void *dev, unsigned int queue)
 
 				assert_true(d->held_count[queue] <= HELD_MAX);
 				*held = chain;
+				if (chain.writable_count)
+					d->held_iov[0] = chain.writable[0];
 				held->readable_count = held->writable_count = 0;
 			} else {
 				dev_answer(d, queue, &chain);
@@ -121,7 +126,7 @@ static void dev_kick(void *dev, unsigned int queue)
 		d->host->ops->notify(d->host, queue);
 }
 
-static void dev_queue_stop(void *dev, unsigned int queue)
+static inline void dev_queue_stop(void *dev, unsigned int queue)
 {
 	struct device *d = dev;
 
@@ -131,18 +136,18 @@ static void dev_queue_stop(void *dev, unsigned int queue)
 	d->held_count[queue] = 0;
 }
 
-static void dev_queue_suspend(void *dev, unsigned int queue)
+static inline void dev_queue_suspend(void *dev, unsigned int queue)
 {
 	((struct device *)dev)->held_count[queue] = 0;
 }
 
-static void dev_queue_start(void *dev, unsigned int queue)
+static inline void dev_queue_start(void *dev, unsigned int queue)
 {
 	(void)queue;
 	((struct device *)dev)->queue_starts++;
 }
 
-static void dev_stop(void *dev)
+static inline void dev_stop(void *dev)
 {
 	struct device *d = dev;
 
@@ -151,12 +156,12 @@ static void dev_stop(void *dev)
 	d->queues = NULL;
 }
 
-static void dev_config_written(void *dev, size_t offset, const void *bytes, size_t len_bytes)
+static inline void dev_config_written(void *dev, size_t offset, const void *bytes, size_t len_bytes)
 {
 	memcpy(((struct device *)dev)->written + offset, bytes, len_bytes);
 }
 
-static int dev_save(void *dev, void **ret_bytes, size_t *ret_len_bytes)
+static inline int dev_save(void *dev, void **ret_bytes, size_t *ret_len_bytes)
 {
 	struct device *d = dev;
 	void *bytes = malloc(sizeof(d->state));
@@ -168,7 +173,7 @@ static int dev_save(void *dev, void **ret_bytes, size_t *ret_len_bytes)
 	return 0;
 }
 
-static int dev_load(void *dev, const void *bytes, size_t len_bytes, struct cvmm_error *err)
+static inline int dev_load(void *dev, const void *bytes, size_t len_bytes, struct cvmm_error *err)
 {
 	struct device *d = dev;
 
@@ -225,7 +230,7 @@ struct bench {
 	int channel; /* our end, or -1 */
 };
 
-static void on_closed(void *ctx, int reason, const char *message)
+static inline void on_closed(void *ctx, int reason, const char *message)
 {
 	struct bench *b = ctx;
 
@@ -234,14 +239,14 @@ static void on_closed(void *ctx, int reason, const char *message)
 	snprintf(b->message, sizeof(b->message), "%s", message);
 }
 
-static void settle(struct bench *b)
+static inline void settle(struct bench *b)
 {
 	/* Timers that are due at once come in the next round. */
 	for (int quiet = 0; quiet < 2;)
 		quiet = cvmm_loop_run_once(b->loop, 0) > 0 ? 0 : quiet + 1;
 }
 
-static void connect_front_end(struct bench *b)
+static inline void connect_front_end(struct bench *b)
 {
 	struct cvmm_error err = { 0 };
 	int fds[2];
@@ -255,7 +260,7 @@ static void connect_front_end(struct bench *b)
 	b->protocol = 0;
 }
 
-static void *bench_new(const struct cvmm_vhost_user_backend_ops *extra, uint64_t offer)
+static inline void *bench_new(const struct cvmm_vhost_user_backend_ops *extra, uint64_t offer)
 {
 	static const uint8_t space[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
 	struct bench *b = calloc(1, sizeof(*b));
@@ -289,7 +294,7 @@ static void *bench_new(const struct cvmm_vhost_user_backend_ops *extra, uint64_t
 	return b;
 }
 
-static int bench_free(void **state)
+static inline int bench_free(void **state)
 {
 	struct bench *b = *state;
 
@@ -312,8 +317,8 @@ static int bench_free(void **state)
 
 /* ---- requests ---------------------------------------------------------------------------------- */
 
-static void send_request(struct bench *b, uint32_t request, uint32_t flags, const void *payload,
-			 size_t len, const int *fds, size_t fd_count)
+static inline void send_request(struct bench *b, uint32_t request, uint32_t flags,
+				const void *payload, size_t len, const int *fds, size_t fd_count)
 {
 	struct iovec iov = { (void *)(uintptr_t)payload, len };
 
@@ -324,7 +329,7 @@ static void send_request(struct bench *b, uint32_t request, uint32_t flags, cons
 }
 
 /* The answer to the request before, or NULL if there is none. */
-static struct cvmm_vhost_user_msg *answer(struct bench *b)
+static inline struct cvmm_vhost_user_msg *answer(struct bench *b)
 {
 	struct cvmm_vhost_user_msg *msg = NULL;
 	int r = cvmm_vhost_user_conn_receive(b->fe, &msg, NULL);
@@ -332,7 +337,7 @@ static struct cvmm_vhost_user_msg *answer(struct bench *b)
 	return r == 1 ? msg : NULL;
 }
 
-static bool has_ended(struct bench *b)
+static inline bool has_ended(struct bench *b)
 {
 	struct cvmm_vhost_user_msg *msg;
 	bool ended = cvmm_vhost_user_conn_receive(b->fe, &msg, NULL) == -ECONNRESET;
@@ -342,8 +347,8 @@ static bool has_ended(struct bench *b)
 }
 
 /* Ask for an acknowledgement; there must be one. */
-static uint64_t ack_with(struct bench *b, uint32_t request, const void *payload, size_t len,
-			 const int *fds, size_t fd_count)
+static inline uint64_t ack_with(struct bench *b, uint32_t request, const void *payload, size_t len,
+				const int *fds, size_t fd_count)
 {
 	struct cvmm_vhost_user_msg *msg;
 
@@ -359,17 +364,17 @@ static uint64_t ack_with(struct bench *b, uint32_t request, const void *payload,
 	return msg->payload[0];
 }
 
-static uint64_t ack(struct bench *b, uint32_t request, const void *payload, size_t len)
+static inline uint64_t ack(struct bench *b, uint32_t request, const void *payload, size_t len)
 {
 	return ack_with(b, request, payload, len, NULL, 0);
 }
 
-static uint64_t ack_u64(struct bench *b, uint32_t request, uint64_t value)
+static inline uint64_t ack_u64(struct bench *b, uint32_t request, uint64_t value)
 {
 	return ack(b, request, &value, sizeof(value));
 }
 
-static uint64_t ack_vring(struct bench *b, uint32_t request, uint32_t index, uint32_t num)
+static inline uint64_t ack_vring(struct bench *b, uint32_t request, uint32_t index, uint32_t num)
 {
 	struct cvmm_vhost_user_vring_state state = { index, num };
 
@@ -377,7 +382,7 @@ static uint64_t ack_vring(struct bench *b, uint32_t request, uint32_t index, uin
 }
 
 /* A request that is answered by a u64 of its own. */
-static uint64_t get_u64(struct bench *b, uint32_t request)
+static inline uint64_t get_u64(struct bench *b, uint32_t request)
 {
 	struct cvmm_vhost_user_msg *msg;
 
@@ -388,7 +393,7 @@ static uint64_t get_u64(struct bench *b, uint32_t request)
 	return msg->payload[0];
 }
 
-static uint32_t get_base(struct bench *b, uint32_t request, uint32_t index)
+static inline uint32_t get_base(struct bench *b, uint32_t request, uint32_t index)
 {
 	struct cvmm_vhost_user_vring_state state = { index, 0 };
 	struct cvmm_vhost_user_msg *msg;
@@ -403,7 +408,7 @@ static uint32_t get_base(struct bench *b, uint32_t request, uint32_t index)
 }
 
 /* Protocol features but for those in @without, and the features in @features. */
-static void negotiate(struct bench *b, uint64_t features, uint64_t without)
+static inline void negotiate(struct bench *b, uint64_t features, uint64_t without)
 {
 	uint64_t offered = get_u64(b, CVMM_VHOST_USER_GET_FEATURES);
 	uint64_t protocol = get_u64(b, CVMM_VHOST_USER_GET_PROTOCOL_FEATURES) & ~without;
@@ -421,12 +426,12 @@ static void negotiate(struct bench *b, uint64_t features, uint64_t without)
 #define DEFAULT_WITHOUT \
 	(CVMM_VHOST_USER_PROTOCOL(GPA_ADDRESSES) | CVMM_VHOST_USER_PROTOCOL(INBAND_NOTIFICATIONS))
 
-static struct cvmm_vhost_user_mem_region ram_region(void)
+static inline struct cvmm_vhost_user_mem_region ram_region(void)
 {
 	return (struct cvmm_vhost_user_mem_region){ RAM_GPA, RAM_BYTES, USER_BASE, 0 };
 }
 
-static uint64_t set_mem(struct bench *b)
+static inline uint64_t set_mem(struct bench *b)
 {
 	struct {
 		struct cvmm_vhost_user_mem_table table;
@@ -438,12 +443,12 @@ static uint64_t set_mem(struct bench *b)
 
 /* ---- rings ------------------------------------------------------------------------------------- */
 
-static uint64_t user_addr(cvmm_gpa gpa)
+static inline uint64_t user_addr(cvmm_gpa gpa)
 {
 	return gpa.addr - RAM_GPA + USER_BASE;
 }
 
-static void make_ring(struct bench *b, unsigned int i, struct cvmm_virtq_driver_config ring)
+static inline void make_ring(struct bench *b, unsigned int i, struct cvmm_virtq_driver_config ring)
 {
 	uint64_t bytes;
 
@@ -457,7 +462,7 @@ static void make_ring(struct bench *b, unsigned int i, struct cvmm_virtq_driver_
 	b->ring[i] = ring;
 }
 
-static struct cvmm_vhost_user_vring_addr ring_addr(const struct bench *b, unsigned int i)
+static inline struct cvmm_vhost_user_vring_addr ring_addr(const struct bench *b, unsigned int i)
 {
 	return (struct cvmm_vhost_user_vring_addr){ .index = i,
 						    .desc = user_addr(b->ring[i].desc),
@@ -466,7 +471,7 @@ static struct cvmm_vhost_user_vring_addr ring_addr(const struct bench *b, unsign
 						    .log = b->ring[i].device_area.addr };
 }
 
-static uint64_t set_fd(struct bench *b, uint32_t request, unsigned int i, int fd)
+static inline uint64_t set_fd(struct bench *b, uint32_t request, unsigned int i, int fd)
 {
 	uint64_t value = i | (fd < 0 ? CVMM_VHOST_USER_VRING_NO_FD : 0);
 
@@ -474,7 +479,7 @@ static uint64_t set_fd(struct bench *b, uint32_t request, unsigned int i, int fd
 }
 
 /* All that a ring needs but for the last two steps. */
-static void set_up_ring(struct bench *b, unsigned int i, uint32_t base)
+static inline void set_up_ring(struct bench *b, unsigned int i, uint32_t base)
 {
 	struct cvmm_vhost_user_vring_addr addr = ring_addr(b, i);
 
@@ -485,7 +490,7 @@ static void set_up_ring(struct bench *b, unsigned int i, uint32_t base)
 	assert_int_equal(set_fd(b, CVMM_VHOST_USER_SET_VRING_ERR, i, b->err[i]), 0);
 }
 
-static void start_ring(struct bench *b, unsigned int i, uint32_t base)
+static inline void start_ring(struct bench *b, unsigned int i, uint32_t base)
 {
 	set_up_ring(b, i, base);
 	assert_int_equal(set_fd(b, CVMM_VHOST_USER_SET_VRING_KICK, i, b->kick[i]), 0);
@@ -493,7 +498,8 @@ static void start_ring(struct bench *b, unsigned int i, uint32_t base)
 }
 
 /* A bench whose queue 0 runs. */
-static void start_all(struct bench *b, uint64_t features, struct cvmm_virtq_driver_config ring)
+static inline void start_all(struct bench *b, uint64_t features,
+			     struct cvmm_virtq_driver_config ring)
 {
 	negotiate(b, features, DEFAULT_WITHOUT);
 	assert_int_equal(set_mem(b), 0);
@@ -501,14 +507,14 @@ static void start_all(struct bench *b, uint64_t features, struct cvmm_virtq_driv
 	start_ring(b, 0, ring.packed ? 0x80008000 : 0);
 }
 
-static bool signalled(int fd)
+static inline bool signalled(int fd)
 {
 	uint64_t value;
 
 	return read(fd, &value, sizeof(value)) == sizeof(value);
 }
 
-static void ring_kick(struct bench *b, unsigned int i)
+static inline void ring_kick(struct bench *b, unsigned int i)
 {
 	uint64_t one = 1;
 
@@ -517,8 +523,8 @@ static void ring_kick(struct bench *b, unsigned int i)
 }
 
 /* Put a request of @len bytes, all @fill, into the ring, with as much room for the answer. */
-static void add_request(struct bench *b, unsigned int i, unsigned int slot, uint8_t fill,
-			uint32_t len)
+static inline void add_request(struct bench *b, unsigned int i, unsigned int slot, uint8_t fill,
+			       uint32_t len)
 {
 	uint64_t at = DATA_OFFSET + slot * 0x2000;
 	struct cvmm_virtq_segment segments[2] = {
@@ -535,8 +541,8 @@ static void add_request(struct bench *b, unsigned int i, unsigned int slot, uint
 }
 
 /* The next answer must be that of @slot. */
-static void expect_answer(struct bench *b, unsigned int i, unsigned int slot, uint8_t fill,
-			  uint32_t len)
+static inline void expect_answer(struct bench *b, unsigned int i, unsigned int slot, uint8_t fill,
+				 uint32_t len)
 {
 	uint64_t at = DATA_OFFSET + slot * 0x2000 + 0x1000;
 	uint32_t got = 0;
@@ -549,7 +555,7 @@ static void expect_answer(struct bench *b, unsigned int i, unsigned int slot, ui
 		assert_int_equal(b->ram[at + k], fill);
 }
 
-static void expect_no_answer(struct bench *b, unsigned int i)
+static inline void expect_no_answer(struct bench *b, unsigned int i)
 {
 	uint32_t got;
 	void *token;
@@ -558,14 +564,14 @@ static void expect_no_answer(struct bench *b, unsigned int i)
 }
 
 /* Whether the ring works: a request goes through. */
-static void expect_service(struct bench *b, unsigned int i)
+static inline void expect_service(struct bench *b, unsigned int i)
 {
 	add_request(b, i, 0, 0x5a, 100);
 	ring_kick(b, i);
 	expect_answer(b, i, 0, 0x5a, 100);
 }
 
-static int open_fds(void)
+static inline int open_fds(void)
 {
 	int n = 0;
 
