@@ -58,9 +58,10 @@ int vu_postcopy_open(struct cvmm_error *err)
 bool vu_postcopy_possible(void)
 {
 	int fd = vu_postcopy_open(NULL);
+	bool possible = fd >= 0;
 
 	cvmm_close_fd(&fd);
-	return fd >= 0;
+	return possible;
 }
 
 static struct uffdio_range range_of(const struct vu_region *region)
