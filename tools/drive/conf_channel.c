@@ -57,7 +57,7 @@ static void silent_while_suspended(struct conf *t)
 {
 	struct pollfd p = { .fd = open_channel(t), .events = POLLIN };
 
-	if (poll(&p, 1, (int)CONF_QUIET_MS) == 1)
+	if (poll(&p, 1, (int)t->options->quiet_ms) == 1)
 		conf_fail(t, "a message came while no queue runs");
 }
 

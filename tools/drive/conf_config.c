@@ -176,6 +176,17 @@ static void unknown_flags(struct conf *t)
 	conf_refused(t, set(t, 0, &byte, 1, 0x80000002), "SET_CONFIG with unknown flags");
 }
 
+static void live_migration(struct conf *t)
+{
+	uint32_t n = t->device->config_read_only;
+	uint8_t bytes[CONFIG_BYTES_MAX];
+
+	if (!n || !get(t, 0, n, bytes))
+		conf_skip(t, "no read-only field of %s is known", t->device->name);
+	conf_accepted(t, set(t, 0, bytes, n, LIVE_MIGRATION),
+		      "SET_CONFIG of read-only fields for migration");
+}
+
 static void set_beyond_the_end(struct conf *t)
 {
 	static const uint32_t at[] = { 4095, 0x10000, UINT32_MAX };
@@ -210,6 +221,9 @@ static const struct conf_test tests[] = {
 	{ "read-only-refused", "SET_CONFIG of read-only fields is refused", SPEC_SET, CONF_SHOULD,
 	  CONF_NEGOTIATED, CONF_NEEDS_ACK | CONF_NEEDS_DEVICE, .protocol = CONFIG,
 	  .run = read_only_refused },
+	{ "live-migration", "SET_CONFIG of read-only fields for migration is accepted", SPEC_SET,
+	  CONF_OPTIONAL, CONF_NEGOTIATED, CONF_NEEDS_ACK | CONF_NEEDS_DEVICE, .protocol = CONFIG,
+	  .run = live_migration },
 	{ "unknown-flags", "SET_CONFIG with unknown flags is refused", SPEC_SET, CONF_SHOULD,
 	  CONF_NEGOTIATED, CONF_NEEDS_ACK, .protocol = CONFIG, .run = unknown_flags },
 	{ "set-beyond-end", "SET_CONFIG beyond the end is refused", SPEC_SET, CONF_SHOULD,

@@ -27,7 +27,7 @@ static void buffers_shrink(struct conf *t)
 	conf_submit(t, t->queue, r);
 	shrink(t, t->ram.regions[0].fd);
 	conf_kick(t, t->queue);
-	conf_sleep_ms(CONF_QUIET_MS);
+	conf_sleep_ms(t->options->quiet_ms);
 	conf_recovers(t);
 }
 
@@ -36,7 +36,7 @@ static void rings_shrink(struct conf *t)
 	conf_one_request(t, 0);
 	shrink(t, t->ram.regions[1].fd);
 	conf_kick(t, t->queue);
-	conf_sleep_ms(CONF_QUIET_MS);
+	conf_sleep_ms(t->options->quiet_ms);
 	conf_recovers(t);
 }
 
@@ -55,7 +55,7 @@ static void log_shrinks(struct conf *t)
 	r = conf_request(t, 0);
 	conf_submit(t, t->queue, r);
 	conf_kick(t, t->queue);
-	conf_wait(t, t->queue, r, CONF_QUIET_MS);
+	conf_wait(t, t->queue, r, t->options->quiet_ms);
 	conf_recovers(t);
 }
 
@@ -86,7 +86,7 @@ static void short_file_is_used(struct conf *t)
 		conf_try_state(t, CVMM_VHOST_USER_SET_VRING_ENABLE, i, 1);
 		conf_kick(t, q);
 	}
-	conf_sleep_ms(CONF_QUIET_MS);
+	conf_sleep_ms(t->options->quiet_ms);
 	conf_recovers(t);
 }
 

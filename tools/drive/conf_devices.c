@@ -218,11 +218,7 @@ static void vsock_refused(struct conf *t)
 	conf_submit(t, t->queue, out);
 	conf_kick(t, t->queue);
 	conf_done(t, t->queue, out);
-	for (unsigned int ms = 0; conf_used_idx(t, &t->queues[0]) == 0; ms++) {
-		if (ms == t->options->timeout_ms)
-			conf_fail(t, "nothing comes back");
-		conf_sleep_ms(1);
-	}
+	conf_wait_used(t, &t->queues[0], 1);
 	if (cvmm_get_le16(p + 30) != VSOCK_OP_RST)
 		conf_fail(t, "operation %u comes back, and not a reset", cvmm_get_le16(p + 30));
 	if (cvmm_get_le64(p) != 2 || cvmm_get_le64(p + 8) != t->guest_cid)

@@ -275,7 +275,7 @@ static void hostile_region(struct conf *t)
 		conf_try_state(t, CVMM_VHOST_USER_SET_VRING_ENABLE, i, 1);
 		conf_kick(t, q);
 	}
-	conf_sleep_ms(CONF_QUIET_MS);
+	conf_sleep_ms(t->options->quiet_ms);
 	conf_recovers(t);
 }
 
@@ -291,7 +291,7 @@ static void region_rewritten(struct conf *t)
 		conf_submit(t, t->queue, r);
 		conf_kick(t, t->queue);
 		memset(in.bytes, (int)(0xff - i), in.wire.mmap_size);
-		if (!conf_wait(t, t->queue, r, CONF_QUIET_MS))
+		if (!conf_wait(t, t->queue, r, t->options->quiet_ms))
 			break;
 	}
 	conf_recovers(t);

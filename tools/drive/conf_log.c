@@ -161,7 +161,7 @@ static void logging_stops(struct conf *t)
 	conf_sleep_ms(20);
 	clear(&log);
 	conf_one_request(t, 8); /* in another page */
-	conf_sleep_ms(CONF_QUIET_MS);
+	conf_sleep_ms(t->options->quiet_ms);
 	if (is_marked(&log, written_gpa(&t->requests[8])))
 		conf_fail(t, "writes are logged after LOG_ALL was cleared");
 }
@@ -185,7 +185,7 @@ static void nothing_without_log_all(struct conf *t)
 
 	set_log_base(t, &log);
 	conf_one_request(t, 0);
-	conf_sleep_ms(CONF_QUIET_MS);
+	conf_sleep_ms(t->options->quiet_ms);
 	if (is_marked(&log, written_gpa(&t->requests[0])))
 		conf_fail(t, "SET_LOG_BASE alone starts the log");
 }
@@ -307,7 +307,7 @@ static void small_log(struct conf *t)
 	r = conf_request(t, 0);
 	conf_submit(t, t->queue, r);
 	conf_kick(t, t->queue);
-	conf_wait(t, t->queue, r, CONF_QUIET_MS);
+	conf_wait(t, t->queue, r, t->options->quiet_ms);
 	conf_recovers(t);
 }
 

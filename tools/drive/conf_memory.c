@@ -134,15 +134,10 @@ static void last_of_eight(struct conf *t)
 /* Two regions that touch are one piece of memory for the guest. */
 static void across_regions(struct conf *t)
 {
-	const struct conf_region regions[] = {
-		{ .gpa = CONF_BUFFERS_GPA, .len_bytes = CONF_REGION_BYTES, .fd = -1 },
-		{ .gpa = CONF_BUFFERS_GPA + CONF_REGION_BYTES, .len_bytes = CONF_PAGE, .fd = -1 },
-		{ .gpa = CONF_RINGS_GPA, .len_bytes = CONF_REGION_BYTES, .fd = -1 },
-	};
 	struct conf_request *r = &t->requests[0];
 
 	set_features(t);
-	conf_ram_make(t, regions, CVMM_ARRAY_SIZE(regions));
+	conf_ram_touching(t);
 	conf_accepted(t, conf_ram_share(t), "SET_MEM_TABLE with regions that touch");
 	conf_queues_start(t, true);
 	/* Its longest segment crosses from one to the other. */

@@ -166,6 +166,17 @@ void conf_ram_default(struct conf *t)
 	conf_ram_make(t, regions, CVMM_ARRAY_SIZE(regions));
 }
 
+void conf_ram_touching(struct conf *t)
+{
+	const struct conf_region regions[] = {
+		{ .gpa = CONF_BUFFERS_GPA, .len_bytes = CONF_REGION_BYTES, .fd = -1 },
+		{ .gpa = CONF_BUFFERS_GPA + CONF_REGION_BYTES, .len_bytes = CONF_PAGE, .fd = -1 },
+		{ .gpa = CONF_RINGS_GPA, .len_bytes = CONF_REGION_BYTES, .fd = -1 },
+	};
+
+	conf_ram_make(t, regions, CVMM_ARRAY_SIZE(regions));
+}
+
 static struct cvmm_vhost_user_mem_region on_the_wire(const struct conf_region *r)
 {
 	return (struct cvmm_vhost_user_mem_region){

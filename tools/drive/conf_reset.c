@@ -59,7 +59,7 @@ static void reset_disables(struct conf *t)
 	r = conf_request(t, 1);
 	conf_submit(t, t->queue, r);
 	conf_kick(t, t->queue);
-	conf_sleep_ms(CONF_QUIET_MS);
+	conf_sleep_ms(t->options->quiet_ms);
 	if (!conf_request_is_untouched(t, r))
 		conf_fail(t, "a request is executed after RESET_DEVICE");
 }
@@ -201,7 +201,7 @@ static void old_queues_are_gone(struct conf *t)
 	r = conf_request(t, 1);
 	conf_submit(t, t->queue, r);
 	conf_kick(t, t->queue);
-	conf_sleep_ms(CONF_QUIET_MS);
+	conf_sleep_ms(t->options->quiet_ms);
 	if (!conf_request_is_untouched(t, r))
 		conf_fail(t, "a request is executed though the connection has ended");
 }
