@@ -547,6 +547,8 @@ int conf_run(const struct conf_options *options, FILE *out,
 extern const struct conf_group *const conf_groups[];
 extern const size_t conf_group_count;
 
+/* Whether one of the patterns of --only takes a test. */
+bool conf_is_wanted(const char *only, const struct conf_group *group, const struct conf_test *test);
 /* Call @fn for each test that the patterns take (NULL: all), until it returns false. Return: how many. */
 unsigned int conf_list(const char *only,
 		       bool (*fn)(void *ctx, const struct conf_group *group,

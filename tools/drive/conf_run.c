@@ -22,8 +22,7 @@ const struct conf_group *const conf_groups[] = {
 const size_t conf_group_count = CVMM_ARRAY_SIZE(conf_groups);
 
 /* Whether one of the patterns of --only, with commas between them, takes a test. */
-static bool is_wanted(const char *only, const struct conf_group *group,
-		      const struct conf_test *test)
+bool conf_is_wanted(const char *only, const struct conf_group *group, const struct conf_test *test)
 {
 	char name[128], pattern[128];
 
@@ -55,7 +54,7 @@ static unsigned int for_each_test(const char *only,
 		const struct conf_group *group = conf_groups[g];
 
 		for (size_t i = 0; i < group->count; i++) {
-			if (only && !is_wanted(only, group, &group->tests[i]))
+			if (only && !conf_is_wanted(only, group, &group->tests[i]))
 				continue;
 			n++;
 			if (fn && !fn(ctx, group, &group->tests[i]))

@@ -36,22 +36,6 @@ int drive_is_option(const char *word, const char *name, const char **ret_value)
 	return 1;
 }
 
-void drive_print_json_string(FILE *out, const char *text)
-{
-	putc('"', out);
-	for (const char *p = text; *p; p++) {
-		unsigned char c = (unsigned char)*p;
-
-		if (c == '"' || c == '\\')
-			fprintf(out, "\\%c", c);
-		else if (c < 0x20)
-			fprintf(out, "\\u%04x", c);
-		else
-			putc(c, out);
-	}
-	putc('"', out);
-}
-
 static void help(FILE *out)
 {
 	fputs("usage: cvmm-drive COMMAND [ARG...]\n"
