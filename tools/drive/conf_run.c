@@ -144,13 +144,15 @@ static bool connects(struct conf *t)
 static bool serves_another(struct conf *t)
 {
 	const struct conf_trace trace = t->result.trace;
-	char text[CONF_TEXT_SIZE], how[CONF_TEXT_SIZE - 64];
+	char text[CONF_TEXT_SIZE], how[CONF_TEXT_SIZE], output[CONF_TEXT_SIZE];
 	bool served = connects(t);
 
 	t->result.trace = trace;
-	if (conf_peer_crashed(t->peer, how, sizeof(how))) {
-		snprintf(text, sizeof(text), "the back-end died: %s", how);
+	if (conf_peer_crashed(t->peer, how, output)) {
+		snprintf(text, sizeof(text), "the back-end died: %.500s", how);
 		add_finding(t, text);
+		if (*output)
+			conf_note(t, "it printed: %s", output);
 	} else if (!served) {
 		snprintf(text, sizeof(text), "%s", t->result.notes[CONF_NOTES_MAX - 1]);
 		add_finding(t, text);
