@@ -92,7 +92,7 @@ static void table_across_regions(struct conf *t)
 	conf_ram_touching(t);
 	conf_accepted(t, conf_ram_share(t), "SET_MEM_TABLE with regions that touch");
 	conf_queues_start(t, true);
-	in_a_table(t, CONF_BUFFERS_GPA + CONF_REGION_BYTES - 8, 0);
+	in_a_table(t, CONF_BUFFERS_GPA + CONF_REGION_BYTES - 16, 0);
 }
 
 /* ---- notifications --------------------------------------------------------------------------------- */
