@@ -53,6 +53,8 @@ static int create_device(void *ctx, unsigned int index,
 
 	config->ops = &cvmm_rng_ops;
 	config->dev = rng->devices[index];
+	/* There is no configuration space, and QEMU warns of back-ends that could read it. */
+	config->protocol_withhold = CVMM_VHOST_USER_PROTOCOL(CONFIG);
 	return ret;
 }
 
