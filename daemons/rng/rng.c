@@ -46,6 +46,7 @@ static int create_device(void *ctx, unsigned int index,
 		.fd = rng->fd,
 		.max_bytes = rng->max_bytes == UINT64_MAX ? 0 : rng->max_bytes,
 		.period_ms = (uint32_t)rng->period_ms,
+		.queue_size = CVMM_RNG_QUEUE_SIZE_MAX,
 		.log = config->log,
 	};
 

@@ -70,6 +70,7 @@ static const long always[] = {
 	SYS_lseek,
 	SYS_close,
 	SYS_fstat,
+	SYS_fstatfs,
 	SYS_ftruncate,
 	/* sockets that are open */
 	SYS_recvmsg,
