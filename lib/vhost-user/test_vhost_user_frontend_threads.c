@@ -29,6 +29,11 @@ struct asked {
 	int object;
 };
 
+static unsigned int changes(const struct asked *asked)
+{
+	return __atomic_load_n(&asked->config_changes, __ATOMIC_ACQUIRE);
+}
+
 static int on_config_changed(void *ctx)
 {
 	struct asked *asked = ctx;
@@ -189,7 +194,7 @@ static void a_back_end_may_ask_before_it_answers(void **state)
 
 	begin(s, &asked, &all_ops);
 	assert_int_equal(interrupt(s, &what), 0);
-	assert_int_equal(asked.config_changes, 1);
+	assert_int_equal(changes(&asked), 1);
 }
 
 static void a_handler_may_make_requests_of_its_own(void **state)
@@ -204,7 +209,7 @@ static void a_handler_may_make_requests_of_its_own(void **state)
 	assert_int_equal(interrupt(s, &what), 0);
 	s->peer.hook = NULL;
 	/* What came too late for that call is handled in the next one. */
-	while (!asked.config_changes)
+	while (!changes(&asked))
 		assert_int_equal(cvmm_vhost_user_frontend_get_features(s->fe, &features, NULL), 0);
 	assert_int_equal(asked.nested, 0);
 	assert_int_equal(asked.config[3], 4);
@@ -548,10 +553,9 @@ static void a_back_end_that_reads_no_answers_is_not_listened_to(void **state)
 
 	begin(s, &asked, &all_ops);
 	s->peer.hook = flood;
-	for (unsigned int i = 0; i < 3; i++)
+	for (unsigned int i = 0; i < 3 || !changes(&asked); i++)
 		assert_int_equal(cvmm_vhost_user_frontend_get_features(s->fe, &features, &s->err),
 				 0);
-	assert_true(asked.config_changes > 0);
 }
 
 /* ---- a loop ------------------------------------------------------------------------------------- */
@@ -595,7 +599,7 @@ static void the_thread_of_the_loop_handles_requests_while_another_waits(void **s
 	start_loop(s, &t);
 	begin(s, &asked, &all_ops);
 	assert_int_equal(interrupt(s, &what), 0);
-	assert_int_equal(asked.config_changes, 1);
+	assert_int_equal(changes(&asked), 1);
 	assert_true(pthread_equal(asked.thread, t.thread));
 	end_loop(s, &t);
 }
@@ -611,7 +615,7 @@ static void the_loop_handles_requests_while_nobody_waits(void **state)
 		assert_int_equal(cvmm_vhost_user_conn_send(s->peer.channel, CONFIG_CHANGE, 0, NULL,
 							   0, NULL, 0),
 				 0);
-		while (asked.config_changes < i)
+		while (changes(&asked) < i)
 			assert_true(cvmm_loop_run_once(s->config.loop, -1) >= 0);
 	}
 	/* A channel that ends is taken out of the loop. */
@@ -633,7 +637,7 @@ static void the_owner_of_the_loop_handles_requests_while_it_waits(void **state)
 	assert_int_equal(cvmm_loop_create(CVMM_LOOP_AUTO, &s->config.loop), 0);
 	begin(s, &asked, &all_ops);
 	assert_int_equal(interrupt(s, &what), 0);
-	assert_int_equal(asked.config_changes, 1);
+	assert_int_equal(changes(&asked), 1);
 	cvmm_vhost_user_frontend_destroy(s->fe);
 	s->fe = NULL;
 	cvmm_loop_destroy(s->config.loop);
@@ -679,7 +683,7 @@ static void a_handler_makes_requests_while_another_thread_waits(void **state)
 	for (unsigned int i = 1; i <= 100; i++) {
 		assert_int_equal(cvmm_vhost_user_frontend_get_features(s->fe, &features, &s->err),
 				 0);
-		while (__atomic_load_n(&asked.config_changes, __ATOMIC_ACQUIRE) < i)
+		while (changes(&asked) < i)
 			sched_yield();
 		assert_int_equal(asked.nested, 0);
 		assert_int_equal(asked.config[3], 4);
@@ -740,7 +744,7 @@ static void threads_get_the_answers_to_their_own_requests(void **state)
 		pthread_join(callers[i].thread, NULL);
 	for (unsigned int i = 0; i < 8; i++)
 		assert_int_equal(callers[i].failed, 0);
-	assert_int_equal(asked.config_changes, 800);
+	assert_int_equal(changes(&asked), 800);
 }
 
 static bool die_in_the_middle(struct peer *peer, struct cvmm_vhost_user_msg *msg)
@@ -770,6 +774,7 @@ static void all_threads_are_told_when_the_back_end_dies(void **state)
 	for (unsigned int i = 0; i < 8; i++)
 		assert_int_not_equal(callers[i].failed, 0);
 	assert_true(cvmm_vhost_user_frontend_is_lost(s->fe));
+	peer_stop(&s->peer);
 	s->peer.hook = NULL;
 	assert_int_equal(session_reconnect(s), 0);
 	assert_non_null(s->peer.channel);
@@ -786,7 +791,7 @@ static void a_reconnected_back_end_has_a_channel_of_its_own(void **state)
 	begin(s, &asked, &all_ops);
 	for (unsigned int i = 1; i <= 3; i++) {
 		assert_int_equal(interrupt(s, &what), 0);
-		assert_int_equal(asked.config_changes, i);
+		assert_int_equal(changes(&asked), i);
 		s->peer.hook = NULL;
 		assert_int_equal(session_reconnect(s), 0);
 	}
