@@ -41,6 +41,7 @@ struct fuzz {
 	size_t size;
 	struct cvmm_vhost_user_frontend *fe;
 	struct cvmm_mem *maps[2];
+	struct cvmm_loop *loop;
 	int peer;
 	int channel;
 	int memory;	     /* a descriptor to pass */
@@ -451,6 +452,9 @@ static void do_call(struct fuzz *f, uint8_t kind, uint8_t arg)
 	case 14:
 		reconnect(f);
 		break;
+	case 15: /* what has come on the channel */
+		(void)cvmm_loop_run_once(f->loop, 0);
+		break;
 	default:
 		break;
 	}
@@ -483,6 +487,7 @@ static void make_maps(struct fuzz *f)
 static void run(struct fuzz *f)
 {
 	struct cvmm_vhost_user_frontend_config config = {
+		.loop = f->loop,
 		.ops = &ops,
 		.ctx = f,
 		.protocol_want =
@@ -530,9 +535,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	f.memory = memfd_create("fuzz", MFD_CLOEXEC);
 	if (f.memory < 0 || ftruncate(f.memory, REGION_BYTES))
 		abort();
+	if (cvmm_loop_create(CVMM_LOOP_POLL, &f.loop))
+		abort();
 	make_maps(&f);
 	run(&f);
 	cvmm_vhost_user_frontend_destroy(f.fe);
+	cvmm_loop_destroy(f.loop);
 	cvmm_close_fd(&f.peer);
 	cvmm_close_fd(&f.channel);
 	cvmm_close_fd(&f.memory);

@@ -67,6 +67,16 @@ static void shared_memory_is_protocol_feature_22(void **state)
 	assert_true(cvmm_vhost_user_frontend_protocol(s->fe) >> 22 & 1);
 }
 
+static void memory_of_xen_is_not_negotiated(void **state)
+{
+	struct session *s = *state;
+
+	s->peer.protocol |= P(XEN_MMAP);
+	session_negotiate(s);
+	assert_false(cvmm_vhost_user_frontend_protocol(s->fe) & P(XEN_MMAP));
+	assert_int_equal(cvmm_vhost_user_frontend_negotiate(s->fe, &s->err), -EBUSY);
+}
+
 static void features_set_carry_the_bit_of_protocol_features_where_it_was_offered(void **state)
 {
 	struct session *s = *state;
@@ -808,6 +818,10 @@ static void long_paths_are_reached_through_their_directory(void **state)
 	rmdir(dir);
 	snprintf(path, sizeof(path), "/tmp/%0200d", 0);
 	assert_int_equal(cvmm_vhost_user_connect(path, 0, &fd, &err), -ENAMETOOLONG);
+	assert_int_equal(cvmm_vhost_user_connect(path + 5, 0, &fd, &err), -ENAMETOOLONG);
+	snprintf(path, sizeof(path), "/tmp/%0200d/s", 0);
+	assert_int_equal(cvmm_vhost_user_connect(path, 0, &fd, &err), -ENOENT);
+	assert_int_equal(cvmm_vhost_user_connect("/dev/null/s", 0, &fd, &err), -ENOTDIR);
 }
 
 static void what_is_no_socket_is_closed(void **state)
@@ -833,6 +847,7 @@ int main(void)
 		SESSION_TEST(in_band_notifications_need_a_channel_and_acknowledgements),
 		SESSION_TEST(skipping_the_drain_needs_an_inflight_region),
 		SESSION_TEST(shared_memory_is_protocol_feature_22),
+		SESSION_TEST(memory_of_xen_is_not_negotiated),
 		SESSION_TEST(features_set_carry_the_bit_of_protocol_features_where_it_was_offered),
 		SESSION_TEST(requests_before_negotiation_are_refused_here),
 		SESSION_TEST(more_queues_than_can_be_named_are_not_counted),

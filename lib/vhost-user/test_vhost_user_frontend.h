@@ -379,7 +379,7 @@ static inline int session_set_up(void **state)
 	s->peer.queue_num = 4;
 	s->peer.max_slots = 32;
 	s->peer.inflight_bytes = 65536;
-	s->config.protocol_want = CVMM_VHOST_USER_PROTOCOL_FEATURES_ALL & ~P(XEN_MMAP);
+	s->config.protocol_want = CVMM_VHOST_USER_PROTOCOL_FEATURES_ALL;
 	s->config.timeout_ms = 30000;
 	for (int i = 0; i < 3; i++)
 		s->eventfds[i] = -1;

@@ -19,7 +19,9 @@ struct asked {
 	unsigned int calls;
 	unsigned int errs;
 	unsigned int maps;
+	unsigned int unmaps;
 	unsigned int adds;
+	unsigned int removals;
 	pthread_t thread;
 	struct cvmm_iotlb_op op;
 	unsigned int notifier_queue;
@@ -99,6 +101,18 @@ static int on_add(void *ctx, const struct cvmm_vhost_user_uuid *uuid)
 	return 0;
 }
 
+static int on_remove(void *ctx, const struct cvmm_vhost_user_uuid *uuid)
+{
+	((struct asked *)ctx)->removals += uuid->bytes[0];
+	return 0;
+}
+
+static int on_unmap(void *ctx, const struct cvmm_vhost_user_mmap *map)
+{
+	((struct asked *)ctx)->unmaps += map->shmid;
+	return 0;
+}
+
 static int on_lookup(void *ctx, const struct cvmm_vhost_user_uuid *uuid)
 {
 	(void)ctx;
@@ -122,8 +136,10 @@ static const struct cvmm_vhost_user_frontend_ops all_ops = {
 	.vring_call = on_call,
 	.vring_err = on_err,
 	.shared_object_add = on_add,
+	.shared_object_remove = on_remove,
 	.shared_object_lookup = on_lookup,
 	.shmem_map = on_map,
+	.shmem_unmap = on_unmap,
 };
 
 static const struct cvmm_vhost_user_frontend_ops config_ops = {
@@ -427,6 +443,9 @@ static void the_answer_to_a_lookup_has_the_descriptor(void **state)
 				      .len = 16 };
 	assert_int_equal(interrupt(s, &what), 0);
 	assert_int_equal(asked.adds, 9);
+	what.request = CVMM_VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE;
+	assert_int_equal(interrupt(s, &what), 0);
+	assert_int_equal(asked.removals, 9);
 }
 
 static bool answer_shmem(struct peer *peer, struct cvmm_vhost_user_msg *msg)
@@ -470,8 +489,12 @@ static void mappings_must_lie_in_their_region(void **state)
 
 		memcpy(what.payload, cases[i].words, sizeof(cases[i].words));
 		assert_int_equal(interrupt(s, &what), cases[i].wanted);
+		what.request = CVMM_VHOST_USER_BACKEND_SHMEM_UNMAP;
+		what.fd_count = 0;
+		assert_int_equal(interrupt(s, &what), cases[i].wanted);
 	}
 	assert_int_equal(asked.maps, 1);
+	assert_int_equal(asked.unmaps, 1);
 }
 
 /* ---- hostile channels --------------------------------------------------------------------------- */
