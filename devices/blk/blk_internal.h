@@ -112,16 +112,16 @@ int blk_storage_write_zeroes(struct blk_storage *s, uint64_t offset, uint64_t le
 
 struct blk_request {
 	struct blk_request *next; /* in whichever list it is */
-	uint16_t head;
+	struct cvmm_virtq_chain chain;
 	uint8_t *status_at; /* the chain's last writable byte */
 	uint8_t status;
 	int error; /* of the storage, for the log: negative errno or 0 */
 	uint32_t type;
-	uint32_t writable_bytes;
 	uint64_t offset; /* in the image */
 	uint64_t data_bytes;
 	size_t data_count;
-	struct iovec iov[BLK_PIECES_MAX]; /* from pop; then the data alone */
+	struct iovec data[BLK_PIECES_MAX];   /* used up by the worker */
+	struct iovec pieces[BLK_PIECES_MAX]; /* of @chain */
 	unsigned int segment_count;
 	struct blk_segment segments[CVMM_BLK_DISCARD_SEGMENTS_MAX]; /* copied once, checked */
 };
@@ -182,7 +182,7 @@ struct blk_request *blk_worker_take_done(struct blk_worker *w);
 /* Wait until everything that was submitted is done. */
 void blk_worker_drain(struct blk_worker *w);
 
-/* Check a chain and fill a request from it. Return: a status, BLK_S_OK for what can be executed. */
+/* Check a request's chain and fill in the rest of it. Return: a status, BLK_S_OK for what can be executed. */
 struct blk_limits {
 	uint64_t capacity_bytes;
 	uint64_t features; /* negotiated */
@@ -190,7 +190,6 @@ struct blk_limits {
 	const char *serial; /* CVMM_BLK_SERIAL_BYTES bytes */
 };
 
-uint8_t blk_request_parse(struct blk_request *request, const struct cvmm_virtq_chain *chain,
-			  const struct blk_limits *limits);
+uint8_t blk_request_parse(struct blk_request *request, const struct blk_limits *limits);
 
 #endif /* CVMM_BLK_INTERNAL_H */

@@ -41,10 +41,10 @@ static int execute(struct blk_worker *w, struct blk_request *request)
 
 	switch (request->type) {
 	case BLK_T_IN:
-		return blk_storage_read(w->storage, request->iov, request->data_count,
+		return blk_storage_read(w->storage, request->data, request->data_count,
 					request->offset);
 	case BLK_T_OUT:
-		r = blk_storage_write(w->storage, request->iov, request->data_count,
+		r = blk_storage_write(w->storage, request->data, request->data_count,
 				      request->offset);
 		break;
 	case BLK_T_FLUSH:

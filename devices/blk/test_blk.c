@@ -1135,6 +1135,38 @@ static void options_that_cannot_work_are_refused(void **state)
 	close(config.fd);
 }
 
+static void what_a_request_writes_is_marked_dirty(void **state)
+{
+	struct cvmm_dirty *dirty;
+	struct harness_buf bufs[4];
+	struct disk d;
+
+	(void)state;
+	disk_init(&d);
+	dirty = harness_log_dirty(&d.h);
+	bufs[0] = (struct harness_buf){ d.header, sizeof(struct blk_header), false };
+	bufs[1] = (struct harness_buf){ d.data, 4096, true };
+	bufs[2] = (struct harness_buf){ d.data + 3 * 4096, SECTOR, true };
+	bufs[3] = (struct harness_buf){ d.status, 1, true };
+	put_header(&d, BLK_T_IN, 1);
+	harness_clean(dirty);
+	assert_int_equal(send_chain(&d, bufs, 4, d.status, NULL), BLK_S_OK);
+	assert_true(cvmm_dirty_test(dirty, d.data));
+	assert_false(cvmm_dirty_any(dirty, d.data + 4096, 2 * 4096));
+	assert_true(cvmm_dirty_test(dirty, d.data + 3 * 4096));
+	assert_true(cvmm_dirty_test(dirty, d.status));
+
+	/* A write to the disk reads memory, and writes no more than its status. */
+	bufs[1].writable = false;
+	bufs[2].writable = false;
+	put_header(&d, BLK_T_OUT, 1);
+	harness_clean(dirty);
+	assert_int_equal(send_chain(&d, bufs, 4, d.status, NULL), BLK_S_OK);
+	assert_false(cvmm_dirty_any(dirty, d.data, 4 * 4096));
+	assert_true(cvmm_dirty_test(dirty, d.status));
+	disk_fini(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1184,6 +1216,7 @@ int main(void)
 		cmocka_unit_test(readers_share_an_image),
 		cmocka_unit_test(descriptors_that_cannot_work_are_refused),
 		cmocka_unit_test(options_that_cannot_work_are_refused),
+		cmocka_unit_test(what_a_request_writes_is_marked_dirty),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
