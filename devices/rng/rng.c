@@ -11,11 +11,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cvmm/rng.h>
+#include "rng_internal.h"
 
 #define RNG_QUEUES 1U
 #define RNG_PIECES_MAX (2U * CVMM_RNG_QUEUE_SIZE_MAX)
@@ -43,17 +42,7 @@ static void serve(struct cvmm_rng *rng);
 
 /* ---- sources of bytes ---------------------------------------------------------------------- */
 
-/* Both: up to @len bytes, at least one. -EAGAIN if there are none now. */
-static ssize_t read_getrandom(void *buf, size_t len)
-{
-	ssize_t n;
-
-	do
-		n = getrandom(buf, len, GRND_NONBLOCK);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
-}
-
+/* Up to @len bytes, at least one. -EAGAIN if there are none now. */
 static ssize_t read_fd(int fd, void *buf, size_t len)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -75,7 +64,7 @@ static ssize_t read_random(struct cvmm_rng *rng, void *buf, size_t len)
 	ssize_t n;
 
 	if (rng->fd < 0 || rng->fd_ended)
-		return read_getrandom(buf, len);
+		return rng_host_read(buf, len);
 	n = read_fd(rng->fd, buf, len);
 	if (n > 0 || n == -EAGAIN)
 		return n;
@@ -83,7 +72,7 @@ static ssize_t read_random(struct cvmm_rng *rng, void *buf, size_t len)
 	cvmm_log(rng->log, CVMM_LOG_ERROR, "rng: entropy source failed (%s); using getrandom",
 		 n == -ENODATA ? "end of file" : strerror((int)-n));
 	rng->fd_ended = true;
-	return read_getrandom(buf, len);
+	return rng_host_read(buf, len);
 }
 
 /* Fill the chain's first bytes. Return: how many, or -EAGAIN if not even one. */
