@@ -6,7 +6,8 @@
  * The kernel serves the queues of a guest: it is told where the guest's memory is, where the rings
  * are in it, and what eventfds stand for kicks and interrupts. Its own structs (<linux/vhost.h>) are
  * used as they are. Each function is one ioctl, of the name that its comment gives, unless the
- * comment says otherwise; and returns 0 or a negative errno. What a kernel does not know is -ENOTTY.
+ * comment says otherwise; and returns 0 or a negative errno. What a kernel does not know is -ENOTTY. Before
+ * there is an owner, and for others than the owner, all but the first steps is -EPERM.
  *
  * The usual order: open, set owner, features, backend features, memory table, queues; then what
  * starts the device: cvmm_vhost_net_set_backend(), cvmm_vhost_vsock_set_running(),
@@ -209,8 +210,8 @@ CVMM_API int cvmm_vhost_get_vring_busyloop_timeout(const struct cvmm_vhost *vhos
 						   uint32_t *ret_timeout_us);
 
 /*
- * VHOST_NEW_WORKER, Linux 6.5: one more thread of the kernel's that serves queues of this device; net
- * and scsi. After the owner is set; -EPERM for others than the owner.
+ * VHOST_NEW_WORKER, Linux 6.5: one more thread of the kernel's that serves queues of this device, which
+ * must be vhost-scsi in today's kernels.
  */
 CVMM_API int cvmm_vhost_new_worker(const struct cvmm_vhost *vhost, uint32_t *ret_id);
 /* VHOST_FREE_WORKER. -EBUSY while queues are attached to it. */
@@ -377,6 +378,8 @@ CVMM_API int cvmm_vhost_iotlb_batch_end(const struct cvmm_vhost *vhost, uint32_t
 /*
  * VHOST_NET_SET_BACKEND: serve the queue, 0 for what the guest receives and 1 for what it sends, from a
  * tap device or a packet socket; or CVMM_VHOST_UNBIND to stop it. The kernel has its own reference.
+ * -EFAULT without a memory table, or for a queue whose rings are not in this process; behind an IOMMU,
+ * without a translation of the used ring: this once, it is not asked for.
  */
 CVMM_API int cvmm_vhost_net_set_backend(const struct cvmm_vhost *vhost, uint32_t index, int fd);
 
@@ -390,7 +393,8 @@ CVMM_API int cvmm_vhost_vsock_set_running(const struct cvmm_vhost *vhost, bool o
  * @wwpn: its name, as in configfs below target/vhost: "naa." and 16 hexadecimal digits
  * @tpgt: ignored by the kernel since version 1 of the interface
  *
- * VHOST_SCSI_SET_ENDPOINT. Return: 0; -ENAMETOOLONG; -EEXIST if there is no such target, or it is in use.
+ * VHOST_SCSI_SET_ENDPOINT. Return: 0; -ENAMETOOLONG; -ENODEV if there is no such target; -EEXIST if this device has
+ * one; -EFAULT without a memory table.
  */
 CVMM_API int cvmm_vhost_scsi_set_endpoint(const struct cvmm_vhost *vhost, const char *wwpn,
 					  uint16_t tpgt);

@@ -102,6 +102,15 @@ void cvmm_vhost_close(struct cvmm_vhost *vhost)
 
 /* ---- ownership ------------------------------------------------------------------------------- */
 
+/*
+ * For ioctls that need no owner: a kernel that does not know them takes them for some that do, and
+ * says that this process is not.
+ */
+static int if_known(int ret)
+{
+	return ret == -EPERM ? -ENOTTY : ret;
+}
+
 int cvmm_vhost_set_owner(const struct cvmm_vhost *vhost)
 {
 	return vhost_ioctl_none(vhost, VHOST_SET_OWNER);
@@ -118,12 +127,14 @@ int cvmm_vhost_reset_owner(struct cvmm_vhost *vhost)
 
 int cvmm_vhost_set_fork_from_owner(const struct cvmm_vhost *vhost, uint8_t mode)
 {
-	return vhost_ioctl_set(vhost, CVMM_VHOST_SET_FORK_FROM_OWNER, &mode, sizeof(mode));
+	return if_known(
+		vhost_ioctl_set(vhost, CVMM_VHOST_SET_FORK_FROM_OWNER, &mode, sizeof(mode)));
 }
 
 int cvmm_vhost_get_fork_from_owner(const struct cvmm_vhost *vhost, uint8_t *ret_mode)
 {
-	return vhost_ioctl_get(vhost, CVMM_VHOST_GET_FORK_FROM_OWNER, ret_mode, sizeof(*ret_mode));
+	return if_known(vhost_ioctl_get(vhost, CVMM_VHOST_GET_FORK_FROM_OWNER, ret_mode,
+					sizeof(*ret_mode)));
 }
 
 /* ---- features -------------------------------------------------------------------------------- */
@@ -154,7 +165,7 @@ static int features_ioctl(const struct cvmm_vhost *vhost, unsigned long request,
 	if (count > CVMM_VHOST_FEATURES_WORDS_MAX)
 		return -E2BIG;
 	array->header.count = count;
-	ret = cvmm_vhost_ioctl(vhost->fd, request, array);
+	ret = if_known(cvmm_vhost_ioctl(vhost->fd, request, array));
 	/* A kernel that does not know it takes the count for the number of a queue. */
 	return ret == -ENOBUFS ? -ENOTTY : ret;
 }
