@@ -393,8 +393,8 @@ CVMM_API int cvmm_vhost_vsock_set_running(const struct cvmm_vhost *vhost, bool o
  * @wwpn: its name, as in configfs below target/vhost: "naa." and 16 hexadecimal digits
  * @tpgt: ignored by the kernel since version 1 of the interface
  *
- * VHOST_SCSI_SET_ENDPOINT. Return: 0; -ENAMETOOLONG; -ENODEV if there is no such target; -EEXIST if this device has
- * one; -EFAULT without a memory table.
+ * VHOST_SCSI_SET_ENDPOINT. Return: 0; -ENAMETOOLONG; -ENODEV if there is no such target; -EEXIST if this
+ * device has one; -EFAULT without a memory table.
  */
 CVMM_API int cvmm_vhost_scsi_set_endpoint(const struct cvmm_vhost *vhost, const char *wwpn,
 					  uint16_t tpgt);

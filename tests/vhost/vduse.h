@@ -196,27 +196,25 @@ static inline void *vduse_thread(void *arg)
 
 static inline void vduse_create(struct vduse *d, uint64_t features, uint16_t queue_size)
 {
-	struct {
-		struct vduse_dev_config header;
-		uint8_t config[VDUSE_CONFIG_BYTES];
-	} dev = {
-		.header = {
-			.name = VDUSE_NAME,
-			.device_id = 2,
-			.features = features,
-			.vq_num = 1,
-			.vq_align = 4096,
-			.config_size = VDUSE_CONFIG_BYTES,
-		},
-	};
+	struct vduse_dev_config *config = calloc(1, sizeof(*config) + VDUSE_CONFIG_BYTES);
 	struct vduse_vq_config vq = { .index = 0, .max_size = queue_size };
 	uint64_t version = VDUSE_API_VERSION;
 
+	assert_non_null(config);
 	*d = (struct vduse){ .control = open("/dev/vduse/control", O_RDWR | O_CLOEXEC) };
-	if (d->control < 0)
+	if (d->control < 0) {
+		free(config);
 		SKIP("no VDUSE in this kernel");
+	}
+	strcpy(config->name, VDUSE_NAME);
+	config->device_id = 2;
+	config->features = features;
+	config->vq_num = 1;
+	config->vq_align = 4096;
+	config->config_size = VDUSE_CONFIG_BYTES;
 	assert_ok(ioctl(d->control, VDUSE_SET_API_VERSION, &version));
-	assert_ok(ioctl(d->control, VDUSE_CREATE_DEV, &dev));
+	assert_ok(ioctl(d->control, VDUSE_CREATE_DEV, config));
+	free(config);
 	d->fd = open("/dev/vduse/" VDUSE_NAME, O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	assert_true(d->fd >= 0);
 	assert_ok(ioctl(d->fd, VDUSE_VQ_SETUP, &vq));
@@ -247,13 +245,13 @@ static inline void vduse_destroy(struct vduse *d)
 /* Another configuration, of which the front-end is told. */
 static inline void vduse_change_config(struct vduse *d, const uint8_t config[VDUSE_CONFIG_BYTES])
 {
-	struct {
-		struct vduse_config_data header;
-		uint8_t bytes[VDUSE_CONFIG_BYTES];
-	} data = { .header = { .offset = 0, .length = VDUSE_CONFIG_BYTES } };
+	struct vduse_config_data *data = calloc(1, sizeof(*data) + VDUSE_CONFIG_BYTES);
 
-	memcpy(data.bytes, config, VDUSE_CONFIG_BYTES);
-	assert_ok(ioctl(d->fd, VDUSE_DEV_SET_CONFIG, &data));
+	assert_non_null(data);
+	data->length = VDUSE_CONFIG_BYTES;
+	memcpy(data->buffer, config, VDUSE_CONFIG_BYTES);
+	assert_ok(ioctl(d->fd, VDUSE_DEV_SET_CONFIG, data));
+	free(data);
 	assert_ok(ioctl(d->fd, VDUSE_DEV_INJECT_CONFIG_IRQ));
 }
 
