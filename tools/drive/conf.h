@@ -27,6 +27,7 @@
 #define CONF_TEXT_SIZE 768
 #define CONF_NOTES_MAX 8
 #define CONF_FDS_MAX 600
+#define CONF_MAPS_MAX 8
 #define CONF_QUEUES_MAX 4
 #define CONF_REGIONS_MAX 16
 #define CONF_SEGMENTS_MAX 16
@@ -35,9 +36,6 @@
 #define CONF_REQUESTS_MAX 256
 
 #define CONF_PAGE UINT64_C(4096)
-
-/* How long "nothing happens" is watched. */
-#define CONF_QUIET_MS 150U
 
 /* How long a back-end may take to let go of what it has no use for. */
 #define CONF_RELEASE_MS 500U
@@ -225,7 +223,8 @@ struct conf_options {
 	const char *spawn;
 	const char *device_name;
 	const struct conf_device *device;
-	unsigned int timeout_ms;
+	unsigned int timeout_ms; /* how long an answer may take */
+	unsigned int quiet_ms;	 /* how long "nothing happens" is watched */
 	bool json;
 	bool list;
 	bool verbose;
@@ -256,6 +255,11 @@ struct conf_result {
 
 struct conf_peer;
 
+struct conf_map {
+	void *address;
+	size_t len_bytes;
+};
+
 struct conf {
 	const struct conf_options *options;
 	struct conf_peer *peer;
@@ -279,6 +283,8 @@ struct conf {
 
 	int fds[CONF_FDS_MAX]; /* closed after the test */
 	size_t fd_count;
+	struct conf_map maps[CONF_MAPS_MAX]; /* unmapped after it */
+	size_t map_count;
 
 	jmp_buf end;
 	bool set_up; /* the stage was reached: what fails now is the test */
@@ -407,6 +413,9 @@ void conf_set_features(struct conf *t, uint64_t features);
 /* Queues that a test may use: what the back-end says, else what the device has, else 1. */
 unsigned int conf_queue_limit(const struct conf *t);
 
+/* Map a part of a file, shared and writable, until the test ends. NULL if that fails. */
+void *conf_map_fd(struct conf *t, int fd, uint64_t offset, uint64_t len_bytes);
+
 /* ---- memory (conf_ram.c) ----------------------------------------------------------------------- */
 
 struct conf_table {
@@ -414,6 +423,8 @@ struct conf_table {
 	struct cvmm_vhost_user_mem_region regions[CONF_REGIONS_MAX];
 };
 
+/* As the default, but the buffers' region is followed by a page in another file. */
+void conf_ram_touching(struct conf *t);
 /* Make memory: regions with gpa and len_bytes; fd, uva and offset are filled in where they are 0 or -1. */
 void conf_ram_make(struct conf *t, const struct conf_region *regions, size_t count);
 /* The two regions that every test has. */
@@ -484,6 +495,10 @@ void conf_put_desc(struct conf *t, struct conf_queue *q, uint16_t i, uint64_t gp
 void conf_put_avail(struct conf *t, struct conf_queue *q, uint16_t idx, uint16_t head);
 void conf_set_avail_idx(struct conf *t, struct conf_queue *q, uint16_t idx);
 uint16_t conf_used_idx(struct conf *t, struct conf_queue *q);
+/* The request as a chain of @table, with the flags of a split ring. */
+void conf_put_table(struct cvmm_virtq_desc *table, const struct conf_request *r);
+/* Wait until the used ring has come to @idx; fail if it does not. */
+void conf_wait_used(struct conf *t, struct conf_queue *q, uint16_t idx);
 /* Packed: a descriptor that is available in the first round. */
 void conf_put_packed(struct conf *t, struct conf_queue *q, uint16_t i, uint64_t gpa, uint32_t len,
 		     uint16_t flags, uint16_t id);

@@ -14,8 +14,6 @@
 
 static void one(struct conf *t)
 {
-	conf_ram_default(t);
-	conf_accepted(t, conf_ram_share(t), "SET_MEM_TABLE");
 	conf_queues_start(t, true);
 	conf_one_request(t, 0);
 }
@@ -26,8 +24,6 @@ static void many(struct conf *t)
 	for (unsigned int i = 0; i < 3 * CONF_QUEUE_SIZE; i++) {
 		struct conf_request *r = conf_request(t, i % CONF_REQUESTS_MAX);
 
-		if (i % 2)
-			conf_request_scatter(r);
 		conf_submit(t, t->queue, r);
 		conf_kick(t, t->queue);
 		conf_done(t, t->queue, r);
@@ -65,32 +61,38 @@ static void scattered(struct conf *t)
 	conf_done(t, t->queue, r);
 }
 
-/* The same table of one, for a driver that uses tables throughout. */
-static void table_of_one(struct conf *t)
+/* A request in a table by hand, of which descriptor 5 tells. */
+static void in_a_table(struct conf *t, uint64_t gpa, uint16_t flags)
 {
 	struct conf_queue *q = t->queue;
 	struct conf_request *r = conf_request(t, 0);
-	unsigned int n = r->readable + r->writable;
-	struct cvmm_virtq_desc *table = conf_ptr(t, CONF_SCRATCH_GPA, 16 * (uint64_t)n);
+	uint32_t len = 16 * (r->readable + r->writable);
 
-	for (unsigned int i = 0; i < n; i++)
-		table[i] = (struct cvmm_virtq_desc){
-			.addr = cvmm_le64_from(r->segments[i].gpa.addr),
-			.len = cvmm_le32_from(r->segments[i].len_bytes),
-			.flags = cvmm_le16_from(
-				(uint16_t)((i + 1 < n ? CVMM_VIRTQ_DESC_F_NEXT : 0) |
-					   (i >= r->readable ? CVMM_VIRTQ_DESC_F_WRITE : 0))),
-			.next = cvmm_le16_from((uint16_t)(i + 1)),
-		};
-	conf_put_desc(t, q, 5, CONF_SCRATCH_GPA, 16 * n, CVMM_VIRTQ_DESC_F_INDIRECT, 0);
+	conf_put_table(conf_ptr(t, gpa, len), r);
+	conf_put_desc(t, q, 5, gpa, len, (uint16_t)(CVMM_VIRTQ_DESC_F_INDIRECT | flags), 0);
 	conf_put_avail(t, q, 0, 5);
 	conf_set_avail_idx(t, q, 1);
 	conf_kick(t, q);
-	for (unsigned int ms = 0; conf_used_idx(t, q) != 1; ms++) {
-		if (ms == t->options->timeout_ms)
-			conf_fail(t, "it is not completed");
-		conf_sleep_ms(1);
-	}
+	conf_wait_used(t, q, 1);
+}
+
+static void table_of_one(struct conf *t)
+{
+	in_a_table(t, CONF_SCRATCH_GPA, 0);
+}
+
+static void write_flag_is_ignored(struct conf *t)
+{
+	in_a_table(t, CONF_SCRATCH_GPA, CVMM_VIRTQ_DESC_F_WRITE);
+}
+
+static void table_across_regions(struct conf *t)
+{
+	conf_set_features(t, conf_wanted_features(t));
+	conf_ram_touching(t);
+	conf_accepted(t, conf_ram_share(t), "SET_MEM_TABLE with regions that touch");
+	conf_queues_start(t, true);
+	in_a_table(t, CONF_BUFFERS_GPA + CONF_REGION_BYTES - 8, 0);
 }
 
 /* ---- notifications --------------------------------------------------------------------------------- */
@@ -129,7 +131,7 @@ static void is_not_called(struct conf *t)
 	q->calls = 0;
 	cvmm_virtq_driver_disable_interrupts(&q->driver);
 	conf_one_request(t, 1);
-	if (q->calls || poll(&p, 1, (int)CONF_QUIET_MS) == 1)
+	if (q->calls || poll(&p, 1, (int)t->options->quiet_ms) == 1)
 		conf_fail(t, "the driver was told though it does not want to be");
 }
 
@@ -261,6 +263,12 @@ static const struct conf_test tests[] = {
 	  CONF_RUNNING, .features = CONF_F_INDIRECT, .run = many },
 	{ "indirect-one", "A table may be used for any request", SPEC_INDIRECT, CONF_MUST,
 	  CONF_RUNNING, .features = CONF_F_INDIRECT, .run = table_of_one },
+	{ "indirect-write", "The WRITE flag of a descriptor that tells of a table is ignored",
+	  "VIRTIO 1.3, 2.7.5.3.2", CONF_MUST, CONF_RUNNING, .features = CONF_F_INDIRECT,
+	  .run = write_flag_is_ignored },
+	{ "indirect-across", "A table may cross from one region into the next", SPEC_INDIRECT,
+	  CONF_MUST, CONF_NEGOTIATED, CONF_NEEDS_DEVICE, .features = CONF_F_INDIRECT,
+	  .run = table_across_regions },
 	{ "indirect-batches", "As many requests in indirect tables as fit are completed",
 	  SPEC_INDIRECT, CONF_MUST, CONF_RUNNING, .features = CONF_F_INDIRECT, .run = batches },
 	{ "event-idx", "Requests with EVENT_IDX are completed", SPEC_NOTIFY, CONF_MUST,

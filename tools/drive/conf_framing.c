@@ -3,6 +3,8 @@
  * How messages lie in the stream: a Unix stream socket has no borders between them, so a message may
  * arrive in any number of pieces, and several at once.
  */
+#include <fcntl.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 
 #include "conf.h"
@@ -367,9 +369,7 @@ static void stray_descriptors(struct conf *t)
 		for (size_t k = 0; k < counts[i]; k++)
 			fds[k] = write_end;
 		conf_send(t, CVMM_VHOST_USER_GET_FEATURES, 0, NULL, 0, fds, counts[i]);
-		if (conf_receive(t, t->options->timeout_ms) == CONF_SILENT)
-			conf_note(t, "%zu descriptors: no answer, and the connection stays open",
-				  counts[i]);
+		conf_receive(t, CONF_RELEASE_MS);
 		conf_close(t);
 		conf_drop(t, write_end);
 		snprintf(count, sizeof(count), "%zu", counts[i]);
@@ -383,6 +383,28 @@ static void stray_descriptors(struct conf *t)
 			  leaks);
 }
 
+/*
+ * More descriptors than a back-end has room for: the kernel throws the rest away. Whoever then reads the
+ * header again waits for bytes that it has had already, and is out of step from there on.
+ */
+static void too_many_descriptors(struct conf *t)
+{
+	static const size_t counts[] = { 9, 33, 65, CVMM_VHOST_USER_FDS_MAX };
+	int fds[CVMM_VHOST_USER_FDS_MAX];
+
+	for (size_t k = 0; k < CVMM_VHOST_USER_FDS_MAX; k++)
+		fds[k] = k ? fds[0] : conf_eventfd(t);
+	for (size_t i = 0; i < CVMM_ARRAY_SIZE(counts); i++) {
+		conf_connect(t);
+		conf_send(t, CVMM_VHOST_USER_GET_FEATURES, 0, NULL, 0, fds, counts[i]);
+		if (conf_receive(t, t->options->timeout_ms) == CONF_SILENT)
+			conf_fail(t,
+				  "GET_FEATURES with %zu descriptors: no answer, and the "
+				  "connection is not closed",
+				  counts[i]);
+	}
+}
+
 static void descriptors_close_early(struct conf *t)
 {
 	int read_end, write_end;
@@ -393,6 +415,53 @@ static void descriptors_close_early(struct conf *t)
 	conf_drop(t, write_end);
 	if (!conf_other_end_is_closed(read_end))
 		conf_fail(t, "a descriptor that GET_FEATURES has no use for stays open");
+}
+
+/* A line "NAME: NUMBER" of a file in /proc. Return: whether it is there. */
+static bool read_proc(const char *path, const char *name, int base, unsigned long *ret_value)
+{
+	char line[256];
+	size_t len = strlen(name);
+	FILE *f = fopen(path, "re");
+	bool found = false;
+
+	while (f && !found && fgets(line, sizeof(line), f)) {
+		found = strncmp(line, name, len) == 0 && line[len] == ':';
+		if (found)
+			*ret_value = strtoul(line + len + 1, NULL, base);
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* The flags that the process which serves has for an eventfd of ours, looked up by its kernel's number. */
+static bool find_flags(struct conf *t, int fd, unsigned long *ret_flags)
+{
+	unsigned long id, other;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	if (!conf_peer_pid(t->peer) || !read_proc(path, "eventfd-id", 10, &id))
+		return false;
+	for (unsigned int i = 0; i < 1024; i++) {
+		snprintf(path, sizeof(path), "/proc/%d/fdinfo/%u", conf_peer_pid(t->peer), i);
+		if (read_proc(path, "eventfd-id", 10, &other) && other == id)
+			return read_proc(path, "flags", 8, ret_flags);
+	}
+	return false;
+}
+
+static void close_on_exec(struct conf *t)
+{
+	int fd = conf_eventfd(t);
+	unsigned long flags = 0;
+
+	conf_accepted(t, conf_try_fd(t, CVMM_VHOST_USER_SET_VRING_CALL, 0, fd), "SET_VRING_CALL");
+	if (!find_flags(t, fd, &flags))
+		conf_skip(t, "/proc/PID/fdinfo of the back-end does not show it");
+	if (!(flags & O_CLOEXEC))
+		conf_fail(t, "a child of the back-end would have it");
 }
 
 static void descriptors_with_payload(struct conf *t)
@@ -488,8 +557,12 @@ static const struct conf_test tests[] = {
 	  SPEC_ROBUST, CONF_MUST, .run = closed_unread },
 	{ "stray-fds", "Up to 253 descriptors that a request has no use for are closed", SPEC_FDS,
 	  CONF_SHOULD, .run = stray_descriptors },
+	{ "too-many-fds", "A message with too many descriptors is answered, or ends the connection",
+	  SPEC_FDS, CONF_SHOULD, .run = too_many_descriptors },
 	{ "stray-fd-early", "A descriptor that a request has no use for is closed at once",
 	  SPEC_FDS, CONF_OPTIONAL, .run = descriptors_close_early },
+	{ "close-on-exec", "Descriptors that were received are closed on exec", SPEC_FDS,
+	  CONF_OPTIONAL, CONF_SHARED, .run = close_on_exec },
 	{ "fds-with-payload", "A descriptor that comes with a payload is closed", SPEC_FDS,
 	  CONF_SHOULD, .run = descriptors_with_payload },
 	{ "unknown-request", "Unknown requests are refused", SPEC_ACK, CONF_SHOULD, CONF_NEGOTIATED,

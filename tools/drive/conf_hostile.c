@@ -26,18 +26,18 @@
 #define WRITE CVMM_VIRTQ_DESC_F_WRITE
 #define INDIRECT CVMM_VIRTQ_DESC_F_INDIRECT
 
-static bool err_is_signalled(struct conf_queue *q)
+static bool err_is_signalled(struct conf *t, struct conf_queue *q)
 {
 	struct pollfd p = { .fd = q->err, .events = POLLIN };
 
-	return poll(&p, 1, (int)CONF_QUIET_MS) == 1;
+	return poll(&p, 1, (int)t->options->quiet_ms) == 1;
 }
 
 /* What was written to the ring is noticed; then a new connection must work. */
 static void provoke(struct conf *t)
 {
 	conf_kick(t, t->queue);
-	if (err_is_signalled(t->queue))
+	if (err_is_signalled(t, t->queue))
 		conf_note(t, "the descriptor of SET_VRING_ERR is signalled");
 	if (!conf_is_alive(t))
 		conf_note(t, "the connection no longer answers");
@@ -305,21 +305,14 @@ static void table_next_outside(struct conf *t)
 static void table_not_negotiated(struct conf *t)
 {
 	struct conf_request *r = conf_request(t, 0);
-	unsigned int n = r->readable + r->writable;
 
-	for (unsigned int i = 0; i < n; i++)
-		table(t)[i] = (struct cvmm_virtq_desc){
-			.addr = cvmm_le64_from(r->segments[i].gpa.addr),
-			.len = cvmm_le32_from(r->segments[i].len_bytes),
-			.flags = cvmm_le16_from((uint16_t)((i + 1 < n ? NEXT : 0) |
-							   (i >= r->readable ? WRITE : 0))),
-			.next = cvmm_le16_from((uint16_t)(i + 1)),
-		};
-	conf_put_desc(t, t->queue, 0, CONF_SCRATCH_GPA, 16 * n, INDIRECT, 0);
+	conf_put_table(table(t), r);
+	conf_put_desc(t, t->queue, 0, CONF_SCRATCH_GPA, 16 * (r->readable + r->writable), INDIRECT,
+		      0);
 	conf_put_avail(t, t->queue, 0, 0);
 	conf_set_avail_idx(t, t->queue, 1);
 	conf_kick(t, t->queue);
-	conf_sleep_ms(CONF_QUIET_MS);
+	conf_sleep_ms(t->options->quiet_ms);
 	if (!conf_request_is_untouched(t, r))
 		conf_fail(t, "a request in a table is executed without INDIRECT_DESC");
 }
@@ -457,7 +450,7 @@ static void says_so(struct conf *t)
 	conf_put_avail(t, t->queue, 0, 0);
 	conf_set_avail_idx(t, t->queue, 1);
 	conf_kick(t, t->queue);
-	if (!err_is_signalled(t->queue))
+	if (!err_is_signalled(t, t->queue))
 		conf_fail(t, "a chain that loops is not signalled to the front-end");
 }
 
@@ -467,7 +460,7 @@ static void connection_lives(struct conf *t)
 	conf_put_avail(t, t->queue, 0, 0);
 	conf_set_avail_idx(t, t->queue, 1);
 	conf_kick(t, t->queue);
-	conf_sleep_ms(CONF_QUIET_MS);
+	conf_sleep_ms(t->options->quiet_ms);
 	conf_must_be_alive(t, "a chain that loops");
 }
 

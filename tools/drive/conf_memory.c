@@ -63,12 +63,24 @@ static void one_file(struct conf *t)
 
 static void replaced(struct conf *t)
 {
+	const struct conf_region regions[] = {
+		{ .gpa = FAR_GPA, .len_bytes = 4 * CONF_PAGE, .uva = CONF_PAGE, .fd = -1 },
+	};
 	int first = t->ram.regions[0].fd;
 
-	conf_ram_default(t);
+	conf_ram_make(t, regions, CVMM_ARRAY_SIZE(regions));
 	conf_accepted(t, conf_ram_share(t), "a second SET_MEM_TABLE");
 	if (!conf_is_unmapped(first))
 		conf_fail(t, "the first table's memory is still mapped");
+}
+
+/* All numbers are the same, and the files are others. */
+static void other_files(struct conf *t)
+{
+	conf_ram_default(t);
+	conf_accepted(t, conf_ram_share(t), "a second SET_MEM_TABLE");
+	conf_queues_start(t, true);
+	conf_one_request(t, 0);
 }
 
 static void changed_while_running(struct conf *t)
@@ -98,14 +110,15 @@ static void last_of_eight(struct conf *t)
 	struct conf_region regions[8];
 	struct conf_request *r;
 
-	for (size_t i = 0; i < 6; i++)
-		regions[i] = (struct conf_region){ .gpa = (i + 2) << 32,
+	/* Sorted, and rings are in the last. */
+	for (size_t i = 1; i < 7; i++)
+		regions[i] = (struct conf_region){ .gpa = CONF_RINGS_GPA + ((i - 7) << 24),
 						   .len_bytes = CONF_PAGE,
 						   .fd = -1 };
-	regions[6] = (struct conf_region){ .gpa = CONF_RINGS_GPA,
+	regions[0] = (struct conf_region){ .gpa = CONF_BUFFERS_GPA,
 					   .len_bytes = CONF_REGION_BYTES,
 					   .fd = -1 };
-	regions[7] = (struct conf_region){ .gpa = CONF_BUFFERS_GPA,
+	regions[7] = (struct conf_region){ .gpa = CONF_RINGS_GPA,
 					   .len_bytes = CONF_REGION_BYTES,
 					   .fd = -1 };
 	set_features(t);
@@ -121,15 +134,10 @@ static void last_of_eight(struct conf *t)
 /* Two regions that touch are one piece of memory for the guest. */
 static void across_regions(struct conf *t)
 {
-	const struct conf_region regions[] = {
-		{ .gpa = CONF_BUFFERS_GPA, .len_bytes = CONF_REGION_BYTES, .fd = -1 },
-		{ .gpa = CONF_RINGS_GPA, .len_bytes = CONF_REGION_BYTES, .fd = -1 },
-		{ .gpa = CONF_BUFFERS_GPA + CONF_REGION_BYTES, .len_bytes = CONF_PAGE, .fd = -1 },
-	};
 	struct conf_request *r = &t->requests[0];
 
 	set_features(t);
-	conf_ram_make(t, regions, CVMM_ARRAY_SIZE(regions));
+	conf_ram_touching(t);
 	conf_accepted(t, conf_ram_share(t), "SET_MEM_TABLE with regions that touch");
 	conf_queues_start(t, true);
 	/* Its longest segment crosses from one to the other. */
@@ -328,7 +336,7 @@ static void refused_table_keeps_memory(struct conf *t)
 
 	conf_one_request(t, 0);
 	verdict = try_region(t, (struct cvmm_vhost_user_mem_region){ .gpa = FAR_GPA }, -1);
-	if (verdict != CONF_NACKED)
+	if (verdict != CONF_NACKED || !conf_is_alive(t))
 		conf_skip(t, "a region of no bytes is not refused, or closes the connection");
 	conf_one_request(t, 1);
 }
@@ -336,7 +344,7 @@ static void refused_table_keeps_memory(struct conf *t)
 static const struct conf_test tests[] = {
 	{ "one-to-eight", "Tables of 1 to 8 regions are taken", SPEC_TABLE, CONF_MUST,
 	  CONF_NEGOTIATED, .run = one_to_eight },
-	{ "unsorted", "Regions may come in any order", SPEC_TABLE, CONF_MUST, CONF_NEGOTIATED,
+	{ "unsorted", "Regions may come in any order", SPEC_TABLE, CONF_SHOULD, CONF_NEGOTIATED,
 	  .run = unsorted },
 	{ "one-file", "Regions may be parts of one file", SPEC_REGION, CONF_MUST, CONF_NEGOTIATED,
 	  .run = one_file },
@@ -349,6 +357,8 @@ static const struct conf_test tests[] = {
 	  CONF_RUNNING, .run = changed_while_running },
 	{ "replaced", "A new table's predecessor is unmapped", SPEC_TABLE, CONF_SHOULD, CONF_SHARED,
 	  CONF_NEEDS_ACK, .run = replaced },
+	{ "other-files", "A new table with the same addresses means its own files", SPEC_TABLE,
+	  CONF_MUST, CONF_SHARED, CONF_NEEDS_DEVICE, .run = other_files },
 	{ "empty", "A table without regions harms no later connection", SPEC_TABLE, CONF_MUST,
 	  CONF_NEGOTIATED, .run = empty_table },
 	{ "size-zero", "A region of no bytes is refused", SPEC_REGION, CONF_SHOULD, CONF_NEGOTIATED,

@@ -24,6 +24,8 @@
 
 #define RETRY_MS 5U
 #define GRACE_MS 2000U
+#define START_MS 20000U /* until the socket of what was just started is there */
+#define VAIN_STARTS_MAX 10U
 #define PANIC_STATUS 101 /* of a Rust program */
 #define SHELL_SIGNAL_STATUS 128
 #define TAIL_BYTES 600U
@@ -33,8 +35,12 @@ struct conf_peer {
 	char *command; /* NULL: somebody else started it */
 	pid_t pid;     /* of what we started; 0: nothing */
 	int log_fd;    /* what it prints */
+	int input[2];  /* a pipe that nobody writes to: for programs that end with their input */
 	int server;    /* pid of who listens, 0 if unknown */
-	bool killed;   /* by us, so that the signal is none of its own */
+	unsigned int vain_starts; /* since the last connection */
+	uint64_t started_ns;
+	int status;  /* of the process that ended last */
+	bool killed; /* by us, so that the signal is none of its own */
 	bool crashed;
 	char how[64];
 };
@@ -45,7 +51,7 @@ int conf_peer_create(const char *socket, const char *command, struct conf_peer *
 
 	if (!peer)
 		return -ENOMEM;
-	peer->log_fd = -1;
+	peer->log_fd = peer->input[0] = peer->input[1] = -1;
 	peer->addr.sun_family = AF_UNIX;
 	if (strlen(socket) >= sizeof(peer->addr.sun_path)) {
 		free(peer);
@@ -56,8 +62,11 @@ int conf_peer_create(const char *socket, const char *command, struct conf_peer *
 		free(peer);
 		return -ENOMEM;
 	}
-	if (command)
+	if (command) {
 		peer->log_fd = memfd_create("cvmm-drive-log", MFD_CLOEXEC);
+		if (pipe2(peer->input, O_CLOEXEC))
+			peer->input[0] = peer->input[1] = -1;
+	}
 	*ret_peer = peer;
 	return 0;
 }
@@ -91,18 +100,16 @@ static bool is_running(struct conf_peer *peer)
 	if (waitpid(peer->pid, &status, WNOHANG) != peer->pid)
 		return true;
 	look_at_status(peer, status);
+	peer->status = status;
 	peer->pid = 0;
 	return false;
 }
 
 static _Noreturn void be_the_command(const struct conf_peer *peer)
 {
-	int null = open("/dev/null", O_RDONLY);
-
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
-	if (null >= 0)
-		dup2(null, STDIN_FILENO);
+	dup2(peer->input[0], STDIN_FILENO);
 	dup2(peer->log_fd, STDOUT_FILENO);
 	dup2(peer->log_fd, STDERR_FILENO);
 	signal(SIGPIPE, SIG_DFL);
@@ -110,10 +117,42 @@ static _Noreturn void be_the_command(const struct conf_peer *peer)
 	_exit(127);
 }
 
+/* The last lines that the process printed. */
+static void add_output(const struct conf_peer *peer, char *text, size_t size)
+{
+	char tail[TAIL_BYTES + 1];
+	off_t end = peer->log_fd < 0 ? 0 : lseek(peer->log_fd, 0, SEEK_END);
+	off_t from = end > (off_t)TAIL_BYTES ? end - (off_t)TAIL_BYTES : 0;
+	size_t len = strlen(text);
+	ssize_t n;
+
+	if (end <= 0)
+		return;
+	n = pread(peer->log_fd, tail, TAIL_BYTES, from);
+	if (n <= 0)
+		return;
+	while (n > 0 && tail[n - 1] == '\n')
+		n--;
+	tail[n] = '\0';
+	for (char *p = tail; *p; p++)
+		if (*p == '\n')
+			*p = '|';
+	snprintf(text + len, size - len, "; it printed: %s", tail);
+}
+
 static int start(struct conf_peer *peer, struct cvmm_error *err)
 {
 	pid_t pid;
 
+	if (peer->vain_starts++ == VAIN_STARTS_MAX) {
+		char output[CONF_TEXT_SIZE] = "";
+
+		add_output(peer, output, sizeof(output));
+		return cvmm_fail(err, -ENOEXEC,
+				 "the command ends before it can be connected to, with status %d%s",
+				 WIFEXITED(peer->status) ? WEXITSTATUS(peer->status) : -1, output);
+	}
+	peer->started_ns = cvmm_clock_ns();
 	(void)!ftruncate(peer->log_fd, 0);
 	lseek(peer->log_fd, 0, SEEK_SET);
 	fflush(NULL);
@@ -145,29 +184,6 @@ bool conf_peer_kill(struct conf_peer *peer)
 	return true;
 }
 
-/* The last lines that the process printed. */
-static void add_output(const struct conf_peer *peer, char *text, size_t size)
-{
-	char tail[TAIL_BYTES + 1];
-	off_t end = peer->log_fd < 0 ? 0 : lseek(peer->log_fd, 0, SEEK_END);
-	off_t from = end > (off_t)TAIL_BYTES ? end - (off_t)TAIL_BYTES : 0;
-	size_t len = strlen(text);
-	ssize_t n;
-
-	if (end <= 0)
-		return;
-	n = pread(peer->log_fd, tail, TAIL_BYTES, from);
-	if (n <= 0)
-		return;
-	while (n > 0 && tail[n - 1] == '\n')
-		n--;
-	tail[n] = '\0';
-	for (char *p = tail; *p; p++)
-		if (*p == '\n')
-			*p = '|';
-	snprintf(text + len, size - len, "; it printed: %s", tail);
-}
-
 bool conf_peer_crashed(struct conf_peer *peer, char *text, size_t size)
 {
 	is_running(peer);
@@ -190,6 +206,8 @@ void conf_peer_destroy(struct conf_peer *peer)
 		return;
 	conf_peer_kill(peer);
 	cvmm_close_fd(&peer->log_fd);
+	cvmm_close_fd(&peer->input[0]);
+	cvmm_close_fd(&peer->input[1]);
 	free(peer->command);
 	free(peer);
 }
@@ -230,9 +248,12 @@ int conf_peer_connect(struct conf_peer *peer, uint64_t deadline_ns, struct cvmm_
 		if (r)
 			return r;
 		r = try_to_connect(peer);
-		if (r >= 0)
+		if (r >= 0) {
+			peer->vain_starts = 0;
 			return r;
-		if (cvmm_clock_ns() >= deadline_ns)
+		}
+		if (cvmm_clock_ns() >= deadline_ns &&
+		    (!peer->pid || cvmm_clock_ns() - peer->started_ns > START_MS * CVMM_NS_PER_MS))
 			return cvmm_fail(err, r, "cannot connect to %s: %s", peer->addr.sun_path,
 					 strerror(-r));
 		conf_sleep_ms(RETRY_MS);

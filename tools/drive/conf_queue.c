@@ -392,3 +392,28 @@ void conf_put_packed(struct conf *t, struct conf_queue *q, uint16_t i, uint64_t 
 	desc.flags = cvmm_le16_from((uint16_t)(flags | CVMM_VIRTQ_DESC_F_AVAIL));
 	__atomic_store_n(&p->flags.raw, desc.flags.raw, __ATOMIC_RELEASE);
 }
+
+void conf_put_table(struct cvmm_virtq_desc *table, const struct conf_request *r)
+{
+	unsigned int n = r->readable + r->writable;
+
+	for (unsigned int i = 0; i < n; i++)
+		table[i] = (struct cvmm_virtq_desc){
+			.addr = cvmm_le64_from(r->segments[i].gpa.addr),
+			.len = cvmm_le32_from(r->segments[i].len_bytes),
+			.flags = cvmm_le16_from(
+				(uint16_t)((i + 1 < n ? CVMM_VIRTQ_DESC_F_NEXT : 0) |
+					   (i >= r->readable ? CVMM_VIRTQ_DESC_F_WRITE : 0))),
+			.next = cvmm_le16_from((uint16_t)(i + 1)),
+		};
+}
+
+void conf_wait_used(struct conf *t, struct conf_queue *q, uint16_t idx)
+{
+	for (unsigned int ms = 0; conf_used_idx(t, q) != idx; ms++) {
+		if (ms == t->options->timeout_ms)
+			conf_fail(t, "a request was not completed for %u ms",
+				  t->options->timeout_ms);
+		conf_sleep_ms(1);
+	}
+}

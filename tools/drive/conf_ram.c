@@ -74,6 +74,18 @@ void conf_socketpair(struct conf *t, int *ret_ours, int *ret_theirs)
 	*ret_theirs = conf_own(t, fds[1]);
 }
 
+void *conf_map_fd(struct conf *t, int fd, uint64_t offset, uint64_t len_bytes)
+{
+	void *p;
+
+	CVMM_BUG_ON(t->map_count == CONF_MAPS_MAX);
+	p = mmap(NULL, len_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
+	if (p == MAP_FAILED)
+		return NULL;
+	t->maps[t->map_count++] = (struct conf_map){ p, len_bytes };
+	return p;
+}
+
 bool conf_other_end_is_closed(int fd)
 {
 	uint64_t deadline = cvmm_clock_ns() + CONF_RELEASE_MS * CVMM_NS_PER_MS;
@@ -148,6 +160,17 @@ void conf_ram_default(struct conf *t)
 {
 	const struct conf_region regions[] = {
 		{ .gpa = CONF_BUFFERS_GPA, .len_bytes = CONF_REGION_BYTES, .fd = -1 },
+		{ .gpa = CONF_RINGS_GPA, .len_bytes = CONF_REGION_BYTES, .fd = -1 },
+	};
+
+	conf_ram_make(t, regions, CVMM_ARRAY_SIZE(regions));
+}
+
+void conf_ram_touching(struct conf *t)
+{
+	const struct conf_region regions[] = {
+		{ .gpa = CONF_BUFFERS_GPA, .len_bytes = CONF_REGION_BYTES, .fd = -1 },
+		{ .gpa = CONF_BUFFERS_GPA + CONF_REGION_BYTES, .len_bytes = CONF_PAGE, .fd = -1 },
 		{ .gpa = CONF_RINGS_GPA, .len_bytes = CONF_REGION_BYTES, .fd = -1 },
 	};
 

@@ -9,13 +9,15 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "conf.h"
 
 const struct conf_group *const conf_groups[] = {
-	&conf_negotiation, &conf_framing, &conf_memory,	 &conf_slots,
-	&conf_vrings,	   &conf_data,	  &conf_hostile,
+	&conf_negotiation, &conf_framing, &conf_memory,	  &conf_slots,	&conf_vrings,	&conf_data,
+	&conf_devices,	   &conf_hostile, &conf_config,	  &conf_log,	&conf_inflight, &conf_reset,
+	&conf_channel,	   &conf_state,	  &conf_postcopy, &conf_extras, &conf_deadly,
 };
 const size_t conf_group_count = CVMM_ARRAY_SIZE(conf_groups);
 
@@ -72,6 +74,11 @@ static void release(struct conf *t)
 	conf_ram_fini(&t->ram);
 	while (t->fd_count)
 		close(t->fds[--t->fd_count]);
+	while (t->map_count) {
+		struct conf_map *map = &t->maps[--t->map_count];
+
+		munmap(map->address, map->len_bytes);
+	}
 	t->features = t->protocol_offered = 0;
 	t->queue_count = 0;
 }

@@ -324,6 +324,9 @@ void conf_refused(struct conf *t, enum conf_verdict verdict, const char *what)
 		conf_note(t, "refused by closing the connection: %s", what);
 		return;
 	case CONF_ACKED:
+		if (!conf_is_alive(t))
+			conf_fail(t, "acknowledged as done, and then the connection was closed: %s",
+				  what);
 		conf_fail(t, "accepted: %s", what);
 	case CONF_MUTE:
 		not_answered(t, what);
@@ -375,7 +378,7 @@ void conf_connect(struct conf *t)
 
 	conf_close(t);
 	while (!connect_once(t, deadline, &err)) {
-		if (cvmm_clock_ns() >= deadline)
+		if (cvmm_clock_ns() >= deadline || err.code == -ENOEXEC)
 			conf_fail(t, "the back-end does not serve a new connection: %s",
 				  err.message);
 		conf_sleep_ms(5);

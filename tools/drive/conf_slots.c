@@ -275,7 +275,7 @@ static void removed_under_a_queue(struct conf *t)
 	r = conf_request(t, 1);
 	conf_submit(t, t->queue, r);
 	conf_kick(t, t->queue);
-	conf_wait(t, t->queue, r, CONF_QUIET_MS);
+	conf_wait(t, t->queue, r, t->options->quiet_ms);
 	conf_recovers(t);
 }
 

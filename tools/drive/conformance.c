@@ -8,6 +8,7 @@
 #include "drive.h"
 
 #define TIMEOUT_DEFAULT_MS 2000U
+#define QUIET_MS 150U
 #define TIMEOUT_MAX_MS 600000UL
 
 static const char conformance_help[] =
@@ -127,7 +128,9 @@ static int parse(struct conf_options *o, char **args)
 
 static int conformance_main(char **args)
 {
-	struct conf_options options = { .device_name = "any", .timeout_ms = TIMEOUT_DEFAULT_MS };
+	struct conf_options options = { .device_name = "any",
+					.timeout_ms = TIMEOUT_DEFAULT_MS,
+					.quiet_ms = QUIET_MS };
 	struct conf_summary summary;
 	struct cvmm_error err = { 0 };
 	int r = parse(&options, args);
