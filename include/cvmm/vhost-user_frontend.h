@@ -189,7 +189,8 @@ CVMM_API int cvmm_vhost_user_frontend_set_features(struct cvmm_vhost_user_fronte
  * @config: size and addresses, as the driver set them; must be in the map given
  * @base: where it begins
  * @kick_fd: read by the back-end; -1: it polls, or in-band
- * @call_fd: written by the back-end; -1: nobody wants to know, or in-band
+ * @call_fd: written by the back-end; -1: nobody wants to know, or in-band. Back-ends made of libvhost-user
+ *           die of the first interrupt then, if the driver has not asked for none
  * @err_fd: written by the back-end when the queue has failed; -1: none
  *
  * Descriptors stay the caller's, and must stay open while the queue is started (for reconnect).
