@@ -14,6 +14,7 @@
 #include <cvmm/virtq_driver.h>
 
 #include "../../tests/support/daemon_process.h"
+#include "../../tests/support/descriptors.h"
 
 #define MEM_BYTES (UINT64_C(1) << 20)
 #define BUFFER_GPA UINT64_C(0x80000)
@@ -333,7 +334,7 @@ static void pages_that_are_written_are_logged_for_migration(void **state)
 {
 	const uint64_t log_bytes = MEM_BYTES / 4096 / 8;
 	struct daemon_process *d = *state;
-	int log_fd = memfd_create("log", MFD_CLOEXEC);
+	int log_fd = test_file();
 	struct guest guest, *g = &guest;
 	uint8_t *log;
 

@@ -168,24 +168,22 @@ struct text {
 static CVMM_PRINTF(2, 3) void add(struct text *text, const char *fmt, ...)
 {
 	va_list args;
-	char *more, *piece;
+	char *more = NULL;
 	int len;
 
 	va_start(args, fmt);
-	len = vasprintf(&piece, fmt, args);
+	len = vsnprintf(NULL, 0, fmt, args);
 	va_end(args);
-	if (len < 0) {
-		text->failed = true;
-		return;
-	}
-	more = realloc(text->bytes, text->len + (size_t)len + 1);
+	if (len >= 0)
+		more = realloc(text->bytes, text->len + (size_t)len + 1);
 	if (more) {
-		memcpy(more + text->len, piece, (size_t)len + 1);
+		va_start(args, fmt);
+		(void)vsnprintf(more + text->len, (size_t)len + 1, fmt, args);
+		va_end(args);
 		text->bytes = more;
 		text->len += (size_t)len;
 	}
 	text->failed |= !more;
-	free(piece);
 }
 
 static void add_option(struct text *text, const struct cvmm_daemon_option *option)

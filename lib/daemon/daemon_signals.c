@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
-#ifdef __linux__
+#ifdef _GNU_SOURCE
 #include <sys/signalfd.h>
 #endif
 
@@ -49,7 +49,7 @@ static sigset_t signals_of_ours(void)
 	return set;
 }
 
-#ifdef __linux__
+#ifdef _GNU_SOURCE
 static void on_signal(void *ctx, int fd, unsigned int events)
 {
 	struct daemon_signals *signals = ctx;

@@ -287,7 +287,7 @@ unsigned int daemon_activation_count(const char *listen_pid, const char *listen_
 
 int daemon_accept(int fd)
 {
-#ifdef __linux__
+#ifdef _GNU_SOURCE
 	int connected = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	return connected < 0 ? -errno : connected;

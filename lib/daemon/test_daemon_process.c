@@ -309,7 +309,7 @@ static void signals_come_through_the_loop_by_a_descriptor(void **state)
 	struct signal_test t = { .kind = DAEMON_SIGNALS_FD };
 
 	(void)state;
-#ifndef __linux__
+#ifndef _GNU_SOURCE
 	print_message("SKIP: this system has no signalfd\n");
 	skip();
 #endif

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "test_vhost_user_backend.h"
+#include "../../tests/support/descriptors.h"
 
 #define FEATURE(bit) CVMM_VIRTIO_FEATURE(bit)
 #define SPLIT ((struct cvmm_virtq_driver_config){ 0 })
@@ -664,8 +665,8 @@ static void pipes_are_notifiers_too(void **state)
 	assert_int_equal(set_mem(b), 0);
 	make_ring(b, 0, SPLIT);
 	set_up_ring(b, 0, 0);
-	assert_int_equal(pipe2(kick, O_CLOEXEC), 0);
-	assert_int_equal(pipe2(call, O_CLOEXEC | O_NONBLOCK), 0);
+	assert_int_equal(test_pipe(kick, false), 0);
+	assert_int_equal(test_pipe(call, true), 0);
 	assert_int_equal(set_fd(b, CVMM_VHOST_USER_SET_VRING_CALL, 0, call[1]), 0);
 	assert_int_equal(set_fd(b, CVMM_VHOST_USER_SET_VRING_KICK, 0, kick[0]), 0);
 	assert_int_equal(ack_vring(b, CVMM_VHOST_USER_SET_VRING_ENABLE, 0, 1), 0);

@@ -273,7 +273,7 @@ static bool answer_log(struct peer *peer, struct cvmm_vhost_user_msg *msg)
 
 static int make_log(off_t bytes)
 {
-	int fd = memfd_create("log", MFD_CLOEXEC);
+	int fd = test_file();
 
 	assert_true(fd >= 0);
 	assert_int_equal(ftruncate(fd, bytes), 0);
@@ -419,7 +419,7 @@ static bool do_postcopy(struct peer *peer, struct cvmm_vhost_user_msg *msg)
 	int change = *(int *)peer->hook_ctx, fd;
 
 	if (msg->request == CVMM_VHOST_USER_POSTCOPY_ADVISE) {
-		fd = memfd_create("userfaultfd", MFD_CLOEXEC);
+		fd = test_file();
 		peer_answer_fds(peer, msg->request, NULL, 0, &fd, change == 1 ? 0 : 1);
 		close(fd);
 		return true;
