@@ -14,6 +14,7 @@
 
 #include <cvmm/mem_iotlb.h>
 
+#include "../../tests/support/descriptors.h"
 #include "test_vhost_user_backend.h"
 #include "../../tests/support/descriptors.h"
 
