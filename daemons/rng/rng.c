@@ -54,8 +54,13 @@ static int create_device(void *ctx, unsigned int index,
 
 	config->ops = &cvmm_rng_ops;
 	config->dev = rng->devices[index];
-	/* There is no configuration space, and QEMU warns of back-ends that could read it. */
-	config->protocol_withhold = CVMM_VHOST_USER_PROTOCOL(CONFIG);
+	/*
+	 * There is no configuration space, and QEMU warns of back-ends that could read it. And QEMU's
+	 * vhost-user-rng takes a back-end that was started anew for the old one: with memory slots it
+	 * would not tell it about memory again, without it always does.
+	 */
+	config->protocol_withhold = CVMM_VHOST_USER_PROTOCOL(CONFIG) |
+				    CVMM_VHOST_USER_PROTOCOL(CONFIGURE_MEM_SLOTS);
 	return ret;
 }
 

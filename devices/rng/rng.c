@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,17 +51,7 @@ static void serve(struct cvmm_rng *rng);
 
 /* ---- sources of bytes ---------------------------------------------------------------------- */
 
-/* Both: up to @len bytes, at least one. -EAGAIN if there are none now. */
-static ssize_t read_getrandom(void *buf, size_t len)
-{
-	ssize_t n;
-
-	do
-		n = getrandom(buf, len, GRND_NONBLOCK);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
-}
-
+/* Up to @len bytes, at least one. -EAGAIN if there are none now. */
 static ssize_t read_fd(struct cvmm_rng *rng, void *buf, size_t len)
 {
 	struct pollfd p = { .fd = rng->fd, .events = POLLIN };
@@ -89,7 +78,7 @@ static ssize_t read_random(struct cvmm_rng *rng, void *buf, size_t len)
 
 	rng->wait_ns = RNG_RETRY_NS;
 	if (rng->fd < 0 || rng->fd_ended)
-		return read_getrandom(buf, len);
+		return rng_host_read(buf, len);
 	n = read_fd(rng, buf, len);
 	if (n > 0 || n == -EAGAIN)
 		return n;
@@ -98,7 +87,7 @@ static ssize_t read_random(struct cvmm_rng *rng, void *buf, size_t len)
 		 n == -ENODATA ? "end of file" : strerror((int)-n));
 	rng->fd_ended = true;
 	rng->wait_ns = RNG_RETRY_NS;
-	return read_getrandom(buf, len);
+	return rng_host_read(buf, len);
 }
 
 /* Fill the chain's first @len bytes. Return: how many, or -EAGAIN if not even one. */

@@ -10,6 +10,7 @@
 
 #include <cvmm/rng.h>
 
+#include "../../tests/support/descriptors.h"
 #include "../../tests/support/device_harness.h"
 #include "rng_internal.h"
 
@@ -26,7 +27,7 @@ static struct cvmm_rng *make_rng(int fd)
 
 static int make_file(const void *bytes, size_t len)
 {
-	int fd = memfd_create("seed", MFD_CLOEXEC);
+	int fd = test_file();
 
 	assert_true(fd >= 0);
 	assert_int_equal(cvmm_pwrite_full(fd, bytes, len, 0), 0);
@@ -168,7 +169,7 @@ static void a_dry_pipe_delays_the_request_but_not_the_loop(void **state)
 	uint64_t gpa;
 
 	(void)state;
-	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0); /* blocking: the device must not care */
+	assert_int_equal(test_pipe(pipe_fds, false), 0); /* blocking: the device must not care */
 	rng = make_rng(pipe_fds[0]);
 	harness_init(&h, &cvmm_rng_ops, rng, 0);
 	assert_int_equal(harness_start(&h), 0);
@@ -197,7 +198,7 @@ static void a_device_that_waits_for_bytes_can_be_stopped(void **state)
 	uint64_t gpa;
 
 	(void)state;
-	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+	assert_int_equal(test_pipe(pipe_fds, false), 0);
 	rng = make_rng(pipe_fds[0]);
 	harness_init(&h, &cvmm_rng_ops, rng, 0);
 	assert_int_equal(harness_start(&h), 0);
@@ -226,7 +227,7 @@ static void a_queue_reset_forgets_the_chain_that_waited(void **state)
 	uint64_t gpa;
 
 	(void)state;
-	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+	assert_int_equal(test_pipe(pipe_fds, false), 0);
 	rng = make_rng(pipe_fds[0]);
 	harness_init(&h, &cvmm_rng_ops, rng, 0);
 	assert_int_equal(harness_start(&h), 0);
