@@ -77,7 +77,7 @@ static const long always[] = {
 	SYS_sendmsg,
 	SYS_recvfrom,
 	SYS_sendto,
-	SYS_accept4,
+	SYS_accept,
 	SYS_shutdown,
 	SYS_getsockopt,
 	SYS_getsockname,
