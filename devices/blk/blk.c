@@ -53,11 +53,11 @@ static void break_queue(struct cvmm_blk *blk, const char *why)
  */
 static uint32_t used_bytes(const struct blk_request *request)
 {
-	bool data = request->writable_bytes > BLK_STATUS_BYTES;
+	bool data = request->chain.writable_bytes > BLK_STATUS_BYTES;
 	bool written = request->status == BLK_S_OK &&
 		       (request->type == BLK_T_IN || request->type == BLK_T_GET_ID);
 
-	return data && !written ? 0 : request->writable_bytes;
+	return data && !written ? 0 : request->chain.writable_bytes;
 }
 
 static void complete(struct cvmm_blk *blk, struct blk_request *request)
@@ -65,7 +65,7 @@ static void complete(struct cvmm_blk *blk, struct blk_request *request)
 	int r;
 
 	*request->status_at = request->status;
-	r = cvmm_virtq_push(blk->vq, request->head, used_bytes(request));
+	r = cvmm_virtq_push_chain(blk->vq, &request->chain, used_bytes(request));
 	if (r && !blk->broken)
 		break_queue(blk, strerror(-r));
 	request->next = blk->free;
@@ -109,22 +109,23 @@ static int take_one(struct cvmm_blk *blk)
 		.serial = blk->serial,
 	};
 	struct blk_request *request = blk->free;
-	struct cvmm_virtq_chain chain;
+	struct cvmm_virtq_chain *chain;
 	int r;
 
 	if (!request)
 		return -EBUSY; /* cannot be: see above. A completion would bring us back. */
-	r = cvmm_virtq_pop(blk->vq, request->iov, BLK_PIECES_MAX, &chain);
+	chain = &request->chain;
+	r = cvmm_virtq_pop(blk->vq, request->pieces, BLK_PIECES_MAX, chain);
 	if (r < 0)
 		break_queue(blk, cvmm_virtq_violation_name(cvmm_virtq_violation(blk->vq)));
 	if (r != 1)
 		return r;
-	if (!chain.writable_bytes) {
+	if (!chain->writable_bytes) {
 		break_queue(blk, "a request without room for its status");
 		return -EPROTO;
 	}
 	blk->free = request->next;
-	request->status = blk_request_parse(request, &chain, &limits);
+	request->status = blk_request_parse(request, &limits);
 	if (needs_worker(request)) {
 		blk_worker_submit(&blk->worker, request);
 		return 1;

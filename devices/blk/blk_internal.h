@@ -102,6 +102,28 @@ int blk_storage_discard(struct blk_storage *s, uint64_t offset, uint64_t len_byt
 int blk_storage_write_zeroes(struct blk_storage *s, uint64_t offset, uint64_t len_bytes,
 			     bool unmap);
 
+/* ---- what is not the same everywhere: blk_host_linux.c, blk_host_posix.c ------------------------ */
+
+/* What a block device says of itself. @physical_bytes: 0 if it does not tell. */
+struct blk_device {
+	uint64_t bytes;
+	uint32_t block_bytes; /* logical block */
+	uint32_t physical_bytes;
+	bool read_only;
+};
+
+/* All return 0 or negative errno; -EOPNOTSUPP, among others, for what cannot be done here. */
+int blk_host_probe(int fd, struct blk_device *ret_device);
+int blk_host_discard_device(int fd, uint64_t offset, uint64_t len_bytes);
+int blk_host_punch(int fd, uint64_t offset, uint64_t len_bytes); /* reads as zeroes then */
+int blk_host_zero(int fd, uint64_t offset, uint64_t len_bytes);	 /* with its space reserved */
+
+/* Never waits: -EAGAIN, -EWOULDBLOCK or -EACCES if somebody else has it. */
+int blk_host_lock(int fd, bool exclusive);
+void blk_host_unlock(int fd);
+
+void blk_host_name_thread(pthread_t thread, const char *name);
+
 /* ---- requests -------------------------------------------------------------------------------- */
 
 /*
@@ -112,16 +134,16 @@ int blk_storage_write_zeroes(struct blk_storage *s, uint64_t offset, uint64_t le
 
 struct blk_request {
 	struct blk_request *next; /* in whichever list it is */
-	uint16_t head;
+	struct cvmm_virtq_chain chain;
 	uint8_t *status_at; /* the chain's last writable byte */
 	uint8_t status;
 	int error; /* of the storage, for the log: negative errno or 0 */
 	uint32_t type;
-	uint32_t writable_bytes;
 	uint64_t offset; /* in the image */
 	uint64_t data_bytes;
 	size_t data_count;
-	struct iovec iov[BLK_PIECES_MAX]; /* from pop; then the data alone */
+	struct iovec data[BLK_PIECES_MAX];   /* used up by the worker */
+	struct iovec pieces[BLK_PIECES_MAX]; /* of @chain */
 	unsigned int segment_count;
 	struct blk_segment segments[CVMM_BLK_DISCARD_SEGMENTS_MAX]; /* copied once, checked */
 };
@@ -182,7 +204,7 @@ struct blk_request *blk_worker_take_done(struct blk_worker *w);
 /* Wait until everything that was submitted is done. */
 void blk_worker_drain(struct blk_worker *w);
 
-/* Check a chain and fill a request from it. Return: a status, BLK_S_OK for what can be executed. */
+/* Check a request's chain and fill in the rest of it. Return: a status, BLK_S_OK for what can be executed. */
 struct blk_limits {
 	uint64_t capacity_bytes;
 	uint64_t features; /* negotiated */
@@ -190,7 +212,6 @@ struct blk_limits {
 	const char *serial; /* CVMM_BLK_SERIAL_BYTES bytes */
 };
 
-uint8_t blk_request_parse(struct blk_request *request, const struct cvmm_virtq_chain *chain,
-			  const struct blk_limits *limits);
+uint8_t blk_request_parse(struct blk_request *request, const struct blk_limits *limits);
 
 #endif /* CVMM_BLK_INTERNAL_H */

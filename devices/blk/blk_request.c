@@ -9,11 +9,11 @@
  */
 #include "blk_internal.h"
 
-/* Point the request's iovec at the part [skip, skip + len) of one of the chain's lists. */
+/* Point the request's data at the part [skip, skip + len) of one of the chain's lists. */
 static void take_data(struct blk_request *request, const struct iovec *list, size_t count,
 		      size_t skip, size_t len)
 {
-	request->data_count = cvmm_iov_slice(list, count, skip, len, request->iov);
+	request->data_count = cvmm_iov_slice(list, count, skip, len, request->data);
 	request->data_bytes = len;
 }
 
@@ -112,15 +112,13 @@ static uint8_t parse_segments(struct blk_request *request, const struct cvmm_vir
 	return BLK_S_OK;
 }
 
-/* The chain has a status byte; its iovecs lie in the request. */
-uint8_t blk_request_parse(struct blk_request *request, const struct cvmm_virtq_chain *chain,
-			  const struct blk_limits *limits)
+/* The chain has a status byte. */
+uint8_t blk_request_parse(struct blk_request *request, const struct blk_limits *limits)
 {
+	const struct cvmm_virtq_chain *chain = &request->chain;
 	struct blk_header header;
 
-	request->head = chain->head;
 	request->status_at = last_byte(chain->writable, chain->writable_count);
-	request->writable_bytes = chain->writable_bytes;
 	request->offset = 0;
 	request->data_bytes = 0;
 	request->data_count = 0;

@@ -41,10 +41,10 @@ static int execute(struct blk_worker *w, struct blk_request *request)
 
 	switch (request->type) {
 	case BLK_T_IN:
-		return blk_storage_read(w->storage, request->iov, request->data_count,
+		return blk_storage_read(w->storage, request->data, request->data_count,
 					request->offset);
 	case BLK_T_OUT:
-		r = blk_storage_write(w->storage, request->iov, request->data_count,
+		r = blk_storage_write(w->storage, request->data, request->data_count,
 				      request->offset);
 		break;
 	case BLK_T_FLUSH:
@@ -106,7 +106,7 @@ static int start_thread(struct blk_worker *w)
 	if (r)
 		return -r;
 	w->has_thread = true;
-	pthread_setname_np(w->thread, "cvmm-blk");
+	blk_host_name_thread(w->thread, "cvmm-blk");
 	return 0;
 }
 

@@ -47,10 +47,11 @@ struct cvmm_virtq *console_queue(struct cvmm_console *console, unsigned int queu
 	return cvmm_virtq_is_started(vq) ? vq : NULL;
 }
 
-int console_push(struct cvmm_console *console, unsigned int queue, uint16_t head, uint32_t len)
+int console_push(struct cvmm_console *console, unsigned int queue,
+		 const struct cvmm_virtq_chain *chain, uint32_t len)
 {
 	console->pushed |= UINT64_C(1) << queue;
-	return cvmm_virtq_push(&console->start.queues[queue], head, len);
+	return cvmm_virtq_push_chain(&console->start.queues[queue], chain, len);
 }
 
 void console_notify(struct cvmm_console *console, unsigned int queue)

@@ -138,12 +138,12 @@ static int message_send(struct cvmm_console *console, struct cvmm_virtq *vq, con
 		cvmm_log_limited(console->log, &console->log_limit, CVMM_LOG_WARN,
 				 "console: the guest's control buffer of %u bytes is too small",
 				 chain.writable_bytes);
-		r = console_push(console, CONSOLE_QUEUE_CONTROL_RX, chain.head, 0);
+		r = console_push(console, CONSOLE_QUEUE_CONTROL_RX, &chain, 0);
 		if (r < 0)
 			return r;
 	}
 	cvmm_iov_copy_to(chain.writable, chain.writable_count, 0, message, len);
-	r = console_push(console, CONSOLE_QUEUE_CONTROL_RX, chain.head, (uint32_t)len);
+	r = console_push(console, CONSOLE_QUEUE_CONTROL_RX, &chain, (uint32_t)len);
 	return r < 0 ? r : 1;
 }
 
@@ -239,7 +239,7 @@ static int receive_message(struct cvmm_console *console, struct cvmm_virtq *vq)
 	if (r <= 0)
 		return r;
 	len = cvmm_iov_copy_from(chain.readable, chain.readable_count, 0, message, CONTROL_BYTES);
-	r = console_push(console, CONSOLE_QUEUE_CONTROL_TX, chain.head, 0);
+	r = console_push(console, CONSOLE_QUEUE_CONTROL_TX, &chain, 0);
 	if (r < 0)
 		return r;
 	id = cvmm_get_le32(message + CONTROL_ID);

@@ -149,7 +149,8 @@ unsigned int console_rx_queue(const struct console_port *port);
 unsigned int console_tx_queue(const struct console_port *port);
 
 /* Give a chain back; console_notify() tells the driver. Return: 0, or what the queue failed with. */
-int console_push(struct cvmm_console *console, unsigned int queue, uint16_t head, uint32_t len);
+int console_push(struct cvmm_console *console, unsigned int queue,
+		 const struct cvmm_virtq_chain *chain, uint32_t len);
 
 /* Send a used buffer notification if chains were given back and the driver wants to know. */
 void console_notify(struct cvmm_console *console, unsigned int queue);

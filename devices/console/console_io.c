@@ -136,9 +136,12 @@ static int take_chain(struct console_port *port, struct cvmm_virtq *vq)
 
 static int give_chain_back(struct console_port *port)
 {
+	/* Nothing was written to it, so there is nothing to mark as dirty. */
+	const struct cvmm_virtq_chain chain = { .head = port->tx_head };
+
 	port->tx_busy = false;
 	port->tx_left_count = 0;
-	return console_push(port->console, console_tx_queue(port), port->tx_head, 0);
+	return console_push(port->console, console_tx_queue(port), &chain, 0);
 }
 
 /*
@@ -303,7 +306,7 @@ static int read_some(struct console_port *port, struct cvmm_virtq *vq, size_t *b
 		}
 	}
 	*budget = charge(*budget, (size_t)n);
-	r = console_push(console, console_rx_queue(port), chain.head, (uint32_t)n);
+	r = console_push(console, console_rx_queue(port), &chain, (uint32_t)n);
 	if (r < 0)
 		return r;
 	port->in_bytes += (uint64_t)n;

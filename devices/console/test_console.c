@@ -1038,6 +1038,36 @@ static void emergency_write_needs_no_driver(void **state)
 	guest_destroy(&g);
 }
 
+static void what_is_received_is_marked_dirty(void **state)
+{
+	struct pipe_ends in = make_pipe();
+	static struct guest g;
+	struct cvmm_dirty *dirty;
+	struct message m = { 0 };
+	uint64_t data;
+
+	(void)state;
+	guest_create_plain(&g, in.read, -1);
+	guest_boot(&g);
+	guest_open(&g, 1);
+	dirty = harness_log_dirty(&g.h);
+	data = g.piece[rx_queue(1)] + (uint64_t)g.h.rings[rx_queue(1)].next_desc * PIECE_BYTES_MAX;
+	guest_offer(&g, 1, 1, 5000);
+	assert_int_equal(write(in.write, "news", 4), 4);
+	harness_clean(dirty);
+	harness_run(&g.h);
+	assert_true(cvmm_dirty_test(dirty, data));
+	expect_received(&g, 1, "news");
+
+	/* Control messages too. */
+	harness_clean(dirty);
+	assert_int_equal(cvmm_console_resize(g.console, 0, 132, 43), 0);
+	assert_true(cvmm_dirty_any(dirty, g.piece[CONTROL_RX], QUEUE_SIZE * PIECE_BYTES_MAX));
+	assert_true(guest_control_take(&g, &m));
+	close_pipe(in);
+	guest_destroy(&g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1080,6 +1110,7 @@ int main(void)
 		cmocka_unit_test(a_message_that_breaks_another_queue_leaves_nothing_to_do),
 		cmocka_unit_test(driver_without_multiport_gets_port_0),
 		cmocka_unit_test(emergency_write_needs_no_driver),
+		cmocka_unit_test(what_is_received_is_marked_dirty),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

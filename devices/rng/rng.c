@@ -4,28 +4,33 @@
  *
  * Theory of operation: everything runs on the loop. A kick serves a bounded number of chains, each
  * with a bounded number of bytes; where more is left a timer of no delay continues in the next
- * round, so that other devices get their turn. When a source is dry the chain is put back and the
- * device waits for the descriptor (or a moment, for getrandom) instead of blocking.
+ * round, so that other devices get their turn. When a source is dry or the limit of the rate is
+ * reached, the chain is put back and the device waits for the descriptor or a timer instead of
+ * blocking.
+ *
+ * Bytes pass through a buffer of ours: while a machine migrates by post-copy, a page of the guest may
+ * be missing, and only an access in user mode may be allowed to wait for it.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cvmm/rng.h>
+#include "rng_internal.h"
 
 #define RNG_QUEUES 1U
-#define RNG_PIECES_MAX (2U * CVMM_RNG_QUEUE_SIZE_MAX)
-#define RNG_CHAINS_PER_ROUND CVMM_RNG_QUEUE_SIZE_MAX
+#define RNG_CHAINS_PER_ROUND 64U
 #define RNG_RETRY_NS (UINT64_C(100) * CVMM_NS_PER_MS)
+#define RNG_BUFFER_BYTES 4096U
 
 struct cvmm_rng {
 	/* constant after creation */
 	struct cvmm_virtio_config_space space; /* of no bytes */
-	int fd;				       /* -1: getrandom() */
+	uint16_t queue_size;
+	size_t iov_max;
+	int fd; /* -1: getrandom() */
 	const struct cvmm_log *log;
 
 	/* loop */
@@ -35,38 +40,35 @@ struct cvmm_rng {
 	struct cvmm_source *again; /* timer: continue in a later round */
 	struct cvmm_source *dry;   /* fd source: wait for random bytes, or NULL */
 	bool fd_ended;		   /* the descriptor gave its last byte; getrandom() took over */
+	bool waiting;		   /* for the timer, which a kick does not shorten */
+	uint64_t wait_ns; /* how long it is worth to wait; 0: until the descriptor is ready */
+	struct rng_rate rate;
 	struct cvmm_log_limit log_limit;
-	struct iovec iov[RNG_PIECES_MAX];
+	struct iovec iov[]; /* @iov_max: some buffers may touch two regions of memory */
 };
 
 static void serve(struct cvmm_rng *rng);
 
 /* ---- sources of bytes ---------------------------------------------------------------------- */
 
-/* Both: up to @len bytes, at least one. -EAGAIN if there are none now. */
-static ssize_t read_getrandom(void *buf, size_t len)
+/* Up to @len bytes, at least one. -EAGAIN if there are none now. */
+static ssize_t read_fd(struct cvmm_rng *rng, void *buf, size_t len)
 {
-	ssize_t n;
-
-	do
-		n = getrandom(buf, len, GRND_NONBLOCK);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
-}
-
-static ssize_t read_fd(int fd, void *buf, size_t len)
-{
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = { .fd = rng->fd, .events = POLLIN };
 	ssize_t n;
 
 	/* A descriptor that somebody else may have left in blocking mode. */
+	rng->wait_ns = 0;
 	if (poll(&p, 1, 0) == 0)
 		return -EAGAIN;
 	do
-		n = read(fd, buf, len);
+		n = read(rng->fd, buf, len);
 	while (n < 0 && errno == EINTR);
 	if (n == 0)
 		return -ENODATA;
+	/* Devices that cannot be polled count as ready: /dev/hwrng. */
+	if (n < 0 && errno == EAGAIN)
+		rng->wait_ns = RNG_RETRY_NS;
 	return n < 0 ? -errno : n;
 }
 
@@ -74,40 +76,50 @@ static ssize_t read_random(struct cvmm_rng *rng, void *buf, size_t len)
 {
 	ssize_t n;
 
+	rng->wait_ns = RNG_RETRY_NS;
 	if (rng->fd < 0 || rng->fd_ended)
-		return read_getrandom(buf, len);
-	n = read_fd(rng->fd, buf, len);
+		return rng_host_read(buf, len);
+	n = read_fd(rng, buf, len);
 	if (n > 0 || n == -EAGAIN)
 		return n;
 	/* A guest that waits for entropy for ever is worse than another good source. */
 	cvmm_log(rng->log, CVMM_LOG_ERROR, "rng: entropy source failed (%s); using getrandom",
 		 n == -ENODATA ? "end of file" : strerror((int)-n));
 	rng->fd_ended = true;
-	return read_getrandom(buf, len);
+	rng->wait_ns = RNG_RETRY_NS;
+	return rng_host_read(buf, len);
 }
 
-/* Fill the chain's first bytes. Return: how many, or -EAGAIN if not even one. */
-static ssize_t fill(struct cvmm_rng *rng, const struct cvmm_virtq_chain *chain)
+/* Fill the chain's first @len bytes. Return: how many, or -EAGAIN if not even one. */
+static ssize_t fill(struct cvmm_rng *rng, const struct cvmm_virtq_chain *chain, size_t len)
 {
+	uint8_t bytes[RNG_BUFFER_BYTES];
+	ssize_t n = 0;
 	size_t done = 0;
 
-	for (uint16_t i = 0; i < chain->writable_count; i++) {
-		uint8_t *at = chain->writable[i].iov_base;
-		size_t left = chain->writable[i].iov_len;
-
-		if (left > CVMM_RNG_REQUEST_BYTES_MAX - done)
-			left = CVMM_RNG_REQUEST_BYTES_MAX - done;
-		while (left) {
-			ssize_t n = read_random(rng, at, left);
-
-			if (n < 0)
-				return done ? (ssize_t)done : n;
-			at += n;
-			left -= (size_t)n;
-			done += (size_t)n;
-		}
+	while (done < len) {
+		n = read_random(rng, bytes,
+				len - done < sizeof(bytes) ? len - done : sizeof(bytes));
+		if (n < 0)
+			break;
+		done += cvmm_iov_copy_to(chain->writable, chain->writable_count, done, bytes,
+					 (size_t)n);
 	}
-	return (ssize_t)done;
+	/* What a guest makes keys of stays in no other place. */
+	explicit_bzero(bytes, sizeof(bytes));
+	return done || !len ? (ssize_t)done : n;
+}
+
+/* How many of the bytes that a request wants it gets now. Return: them, or -EAGAIN. */
+static ssize_t limit(struct cvmm_rng *rng, size_t wanted)
+{
+	uint64_t now_ns = cvmm_clock_ns();
+	size_t grant = wanted < CVMM_RNG_GRANT_BYTES ? wanted : CVMM_RNG_GRANT_BYTES;
+
+	rng->wait_ns = rng_rate_wait_ns(&rng->rate, grant, now_ns);
+	if (rng->wait_ns)
+		return -EAGAIN;
+	return (ssize_t)rng_rate_available(&rng->rate, wanted);
 }
 
 /* ---- the queue ----------------------------------------------------------------------------- */
@@ -116,6 +128,7 @@ static void stop_waiting(struct cvmm_rng *rng)
 {
 	cvmm_source_remove(rng->dry);
 	rng->dry = NULL;
+	rng->waiting = false;
 	if (rng->again)
 		cvmm_timer_disarm(rng->again);
 }
@@ -134,10 +147,11 @@ static void on_random_bytes(void *ctx, int fd, unsigned int events)
 
 static void wait_for_bytes(struct cvmm_rng *rng)
 {
-	if (rng->fd >= 0 && !rng->fd_ended &&
+	if (!rng->wait_ns &&
 	    !cvmm_loop_add_fd(rng->loop, rng->fd, CVMM_EVENT_READ, on_random_bytes, rng, &rng->dry))
 		return;
-	cvmm_timer_arm(rng->again, RNG_RETRY_NS, 0);
+	rng->waiting = true;
+	cvmm_timer_arm(rng->again, rng->wait_ns ? rng->wait_ns : RNG_RETRY_NS, 0);
 }
 
 static void break_queue(struct cvmm_rng *rng)
@@ -149,22 +163,27 @@ static void break_queue(struct cvmm_rng *rng)
 
 /*
  * Serve one chain. Readable pieces, which a driver must not add (5.4.6.1), are ignored. Return: 1
- * if a chain was given back, 0 if there was none, -EAGAIN if the source is dry, -EPROTO.
+ * if a chain was given back, 0 if there was none, -EAGAIN if it has to wait, -EPROTO.
  */
 static int serve_one(struct cvmm_rng *rng)
 {
 	struct cvmm_virtq_chain chain;
-	int r = cvmm_virtq_pop(rng->vq, rng->iov, RNG_PIECES_MAX, &chain);
-	ssize_t filled;
+	int r = cvmm_virtq_pop(rng->vq, rng->iov, rng->iov_max, &chain);
+	ssize_t len;
 
 	if (r != 1)
 		return r;
-	filled = fill(rng, &chain);
-	if (filled < 0) {
+	len = limit(rng, chain.writable_bytes < CVMM_RNG_REQUEST_BYTES_MAX
+				 ? chain.writable_bytes
+				 : CVMM_RNG_REQUEST_BYTES_MAX);
+	if (len >= 0)
+		len = fill(rng, &chain, (size_t)len);
+	if (len < 0) {
 		r = cvmm_virtq_rewind(rng->vq, chain.head);
 		return r ? r : -EAGAIN;
 	}
-	r = cvmm_virtq_push(rng->vq, chain.head, (uint32_t)filled);
+	rng_rate_take(&rng->rate, (size_t)len);
+	r = cvmm_virtq_push_chain(rng->vq, &chain, (uint32_t)len);
 	return r ? r : 1;
 }
 
@@ -214,9 +233,10 @@ static unsigned int rng_queue_count(void *dev)
 
 static uint16_t rng_queue_size_max(void *dev, unsigned int queue)
 {
-	(void)dev;
+	const struct cvmm_rng *rng = dev;
+
 	(void)queue;
-	return CVMM_RNG_QUEUE_SIZE_MAX;
+	return rng->queue_size;
 }
 
 static uint64_t rng_features(void *dev)
@@ -249,8 +269,8 @@ static void rng_kick(void *dev, unsigned int queue)
 {
 	struct cvmm_rng *rng = dev;
 
-	/* While the source is dry the wait goes on: a guest cannot make us poll by kicking. */
-	if (queue < RNG_QUEUES && rng->host && !rng->dry)
+	/* While the device waits the wait goes on: a guest cannot make us poll by kicking. */
+	if (queue < RNG_QUEUES && rng->host && !rng->dry && !rng->waiting)
 		serve(rng);
 }
 
@@ -312,15 +332,35 @@ static int take_source(struct cvmm_rng *rng, int fd, struct cvmm_error *err)
 	return 0;
 }
 
+static int check_config(const struct cvmm_rng_config *config, struct cvmm_error *err)
+{
+	if (config->max_bytes && (!config->period_ms || config->period_ms > CVMM_RNG_PERIOD_MS_MAX))
+		return cvmm_fail(err, -EINVAL, "rng: a period of %u ms is not from 1 to %u",
+				 config->period_ms, CVMM_RNG_PERIOD_MS_MAX);
+	if (config->queue_size &&
+	    (!cvmm_is_pow2(config->queue_size) || config->queue_size > CVMM_RNG_QUEUE_SIZE_MAX))
+		return cvmm_fail(err, -EINVAL, "rng: a queue of %u is no power of two up to %u",
+				 config->queue_size, CVMM_RNG_QUEUE_SIZE_MAX);
+	return 0;
+}
+
 int cvmm_rng_create(const struct cvmm_rng_config *config, struct cvmm_rng **ret_rng,
 		    struct cvmm_error *err)
 {
-	struct cvmm_rng *rng = calloc(1, sizeof(*rng));
-	int r;
+	uint16_t size = config->queue_size ? config->queue_size : CVMM_RNG_QUEUE_SIZE_DEFAULT;
+	size_t iov_max = 2 * (size_t)size;
+	int r = check_config(config, err);
+	struct cvmm_rng *rng;
 
+	if (r)
+		return r;
+	rng = calloc(1, sizeof(*rng) + iov_max * sizeof(rng->iov[0]));
 	if (!rng)
 		return cvmm_fail(err, -ENOMEM, "rng: out of memory");
+	rng->queue_size = size;
+	rng->iov_max = iov_max;
 	rng->fd = -1;
+	rng_rate_init(&rng->rate, config->max_bytes, config->period_ms, cvmm_clock_ns());
 	rng->log = config->log;
 	r = cvmm_virtio_config_space_init(&rng->space, NULL, 0);
 	if (r) {

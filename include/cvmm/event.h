@@ -23,33 +23,72 @@ enum cvmm_notifier_kind {
 	CVMM_NOTIFIER_AUTO, /* eventfd where the system has it, else a pipe */
 	CVMM_NOTIFIER_EVENTFD,
 	CVMM_NOTIFIER_PIPE,
+	CVMM_NOTIFIER_SOCKET, /* only from a peer: cvmm_notifier_from_fd() */
 };
 
 /**
  * struct cvmm_notifier - a wake-up; visible so that it can live in the caller's storage
- * @read_fd: poll this; KVM's ioeventfd and irqfd take it where it is an eventfd
- * @write_fd: the same descriptor for an eventfd, the other end for a pipe
+ * @read_fd: poll this; KVM's ioeventfd and irqfd take it where it is an eventfd. -1 where only the
+ *           other end is ours.
+ * @write_fd: the same descriptor for an eventfd of ours, the other end for a pipe. -1 where only the
+ *            reading end is ours.
+ * @kind: what they are; private
  */
 struct cvmm_notifier {
 	int read_fd;
 	int write_fd;
+	enum cvmm_notifier_kind kind;
 };
 
-#define CVMM_NOTIFIER_NONE ((struct cvmm_notifier){ -1, -1 })
+#define CVMM_NOTIFIER_NONE ((struct cvmm_notifier){ -1, -1, CVMM_NOTIFIER_AUTO })
 
 /* Non-blocking, close-on-exec. Return: 0 or negative errno. */
 CVMM_API int cvmm_notifier_init(struct cvmm_notifier *n, enum cvmm_notifier_kind kind);
 CVMM_API void cvmm_notifier_fini(struct cvmm_notifier *n); /* also for CVMM_NOTIFIER_NONE */
 
-/*
- * Wake the reader; signals before the reader consumes collapse into one. Any thread, never blocks.
- * A pipe whose reading end a peer has closed raises SIGPIPE: programs that signal descriptors from
- * peers ignore that signal, and get -EPIPE. Return: 0 or negative errno.
+/**
+ * cvmm_notifier_from_fd() - make a notifier of one descriptor that a peer has sent
+ * @fd: an eventfd, the fitting end of a pipe, or a local socket (peer-controlled)
+ * @we_read: whether we are the one who is woken (a kick, for a back-end) and not the one who wakes
+ *           (a call)
+ * @ret: the notifier, with one descriptor: what it does not have is -1
+ *
+ * Whatever cannot be waited for, such as files, directories and devices, is refused, and so is the
+ * wrong end of a pipe. The descriptor becomes close-on-exec and non-blocking. A peer shares that last
+ * flag and may take it back; so pipes are opened anew where the system can do that, and eventfds
+ * and sockets are read, and sockets written, in ways that do not depend on it. What is left: a peer
+ * that takes back the flag of an eventfd, and fills it up, blocks the thread that signals it. Peers
+ * that must not hold up each other are not served by one thread.
+ *
+ * Return: 0; -EINVAL for what is no such thing; or another negative errno. Owner: @fd is taken in
+ * any case, and closed on failure; the caller owns *ret until cvmm_notifier_fini(). Context: any
+ * thread, does not block. Spec: vhost-user, VHOST_USER_SET_VRING_KICK, VHOST_USER_SET_VRING_CALL and
+ * VHOST_USER_SET_VRING_ERR: 8 bytes are read and written, and their value means nothing.
+ */
+CVMM_API int cvmm_notifier_from_fd(int fd, bool we_read, struct cvmm_notifier *ret);
+
+/**
+ * cvmm_notifier_signal() - wake the reader
+ *
+ * Signals before the reader consumes collapse into one; where there is no room for more, one is
+ * there already, and that is success. A peer that has closed its end is no reason for a SIGPIPE:
+ * the signal is held back and taken in the calling thread, without a handler.
+ *
+ * Return: 0; -EPIPE if nobody can read it any more; or another negative errno. Context: any thread,
+ * does not block; no signal handler.
  */
 CVMM_API int cvmm_notifier_signal(const struct cvmm_notifier *n);
 
-/* Take back all signals so far. Return: true if there was one. Never blocks. */
-CVMM_API bool cvmm_notifier_consume(const struct cvmm_notifier *n);
+/**
+ * cvmm_notifier_consume() - take back all signals so far
+ *
+ * What a peer keeps on writing is read in a bounded number of steps: the rest is another signal.
+ *
+ * Return: 1 if there was a signal, 0 if not; -EPIPE if the peer has closed its end, or another
+ * negative errno: then there will be none any more, but the descriptor may remain ready for ever, so
+ * the source that watches it must be removed. Context: any thread, does not block.
+ */
+CVMM_API int cvmm_notifier_consume(const struct cvmm_notifier *n);
 
 /* ---- the loop ---------------------------------------------------------------------------------- */
 

@@ -164,6 +164,15 @@ struct cvmm_virtio_device_ops {
 	/* Optional: the driver wrote configuration space bytes, which lie inside the space but are
 	 * not yet in it. Also while the device is not started. */
 	void (*config_written)(void *dev, size_t offset, const void *bytes, size_t len_bytes);
+	/* Optional: as queue_stop, but at once: what is in flight is given up, and stays in flight for
+	 * whoever has the queue next. */
+	void (*queue_suspend)(void *dev, unsigned int queue);
+	/* Optional, both or neither: what the device knows besides its queues and configuration, for
+	 * the same device elsewhere. Only while the device is stopped. save() makes a block for the
+	 * caller to free(); load() gets bytes that may come from anywhere, checks them all, and
+	 * changes nothing if they are wrong. Return: 0 or negative errno. */
+	int (*save)(void *dev, void **ret_bytes, size_t *ret_len_bytes);
+	int (*load)(void *dev, const void *bytes, size_t len_bytes, struct cvmm_error *err);
 };
 
 /* ---- virtio-mmio, version 2 (VIRTIO 1.3, 4.2) ----------------------------------------------- */

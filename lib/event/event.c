@@ -358,16 +358,13 @@ int cvmm_loop_fd(struct cvmm_loop *loop)
 
 static const struct event_ops *find_ops(enum cvmm_loop_backend backend)
 {
+	const struct event_ops *host = cvmm_event_host_ops();
+
 	switch (backend) {
-#ifdef __linux__
 	case CVMM_LOOP_AUTO:
+		return host ? host : &cvmm_event_poll_ops;
 	case CVMM_LOOP_EPOLL:
-		return &cvmm_event_epoll_ops;
-#else
-	case CVMM_LOOP_EPOLL:
-		return NULL;
-	case CVMM_LOOP_AUTO:
-#endif
+		return host;
 	case CVMM_LOOP_POLL:
 		return &cvmm_event_poll_ops;
 	}

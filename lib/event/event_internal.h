@@ -96,9 +96,7 @@ struct event_ops {
 	void (*set_deadline)(struct cvmm_loop *loop, uint64_t deadline_ns);
 };
 
-#ifdef __linux__
-extern const struct event_ops cvmm_event_epoll_ops;
-#endif
+extern const struct event_ops cvmm_event_epoll_ops; /* Linux */
 extern const struct event_ops cvmm_event_poll_ops;
 
 struct cvmm_loop {
@@ -141,6 +139,20 @@ struct event_watch *cvmm_event_find_watch(const struct cvmm_loop *loop, int fd);
 void cvmm_event_push_ready(struct cvmm_loop *loop, int fd, uint32_t generation,
 			   unsigned int events);
 void cvmm_event_sync_deadline(struct cvmm_loop *loop);
+
+/* event_host_linux.c, event_host_posix.c: what the system has beyond POSIX */
+/* A better way of waiting than poll(), or NULL. */
+const struct event_ops *cvmm_event_host_ops(void);
+/* A new eventfd, non-blocking and close-on-exec, or -ENOTSUP or another negative errno. */
+int cvmm_event_open_eventfd(void);
+/* A new pipe, both of whose ends are non-blocking and close-on-exec. Return: 0 or negative errno. */
+int cvmm_event_open_pipe(int ret_fds[2]);
+/* As read(), but where possible without blocking even if the descriptor has no O_NONBLOCK. */
+ssize_t cvmm_event_read_now(int fd, void *buf, size_t len);
+
+/* event_notifier.c */
+/* A peer that writes faster than we read must not hold us for ever: what is left wakes us again. */
+#define EVENT_CONSUME_MAX_READS 256
 
 /* event_timer.c */
 uint64_t cvmm_event_next_deadline(const struct cvmm_loop *loop); /* 0: none */

@@ -1,55 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+/*
+ * Theory of operation: a notifier is a descriptor that becomes readable when somebody writes to
+ * another one, or to the same. Eventfds take exactly 8 bytes and give them back; pipes and sockets do
+ * not mind. So a signal is always 8 bytes, whose value means nothing.
+ *
+ * What differs is how they fail. Writing to a pipe or a socket that nobody can read any more raises
+ * SIGPIPE, whose default is death. Sockets have a flag against that, pipes have none: there the signal
+ * is blocked for as long as the write takes, and taken if the write has raised it. It is sent to the
+ * thread that writes, so no other thread sees anything of it. This costs three more calls, and is not
+ * needed as long as the reading end is in the same notifier.
+ */
 #include <errno.h>
-#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <sys/eventfd.h>
-#endif
 
-#include <cvmm/event.h>
+#include "event_internal.h"
 
 /* Consuming reads this much at once, so that one read empties all but a very full pipe. */
 #define CONSUME_CHUNK 4096
-/* A peer that writes faster than we read must not hold us for ever: what is left wakes us again. */
-#define CONSUME_MAX_READS 256
+
+/* ---- life ---------------------------------------------------------------------------------- */
 
 static int init_eventfd(struct cvmm_notifier *n)
 {
-#ifdef __linux__
-	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	int fd = cvmm_event_open_eventfd();
 
 	if (fd < 0)
-		return -errno;
-	*n = (struct cvmm_notifier){ fd, fd };
+		return fd;
+	*n = (struct cvmm_notifier){ fd, fd, CVMM_NOTIFIER_EVENTFD };
 	return 0;
-#else
-	(void)n;
-	return -ENOTSUP;
-#endif
 }
 
 static int init_pipe(struct cvmm_notifier *n)
 {
 	int fds[2];
+	int ret = cvmm_event_open_pipe(fds);
 
-#ifdef __APPLE__ /* the one POSIX system in reach without pipe2() */
-	int ret = 0;
-
-	if (pipe(fds))
-		return -errno;
-	for (int i = 0; i < 2; i++)
-		if (fcntl(fds[i], F_SETFD, FD_CLOEXEC) || fcntl(fds[i], F_SETFL, O_NONBLOCK))
-			ret = -errno;
-	if (ret) {
-		cvmm_close_fd(&fds[0]);
-		cvmm_close_fd(&fds[1]);
+	if (ret)
 		return ret;
-	}
-#else
-	if (pipe2(fds, O_NONBLOCK | O_CLOEXEC))
-		return -errno;
-#endif
-	*n = (struct cvmm_notifier){ fds[0], fds[1] };
+	*n = (struct cvmm_notifier){ fds[0], fds[1], CVMM_NOTIFIER_PIPE };
 	return 0;
 }
 
@@ -65,6 +56,8 @@ int cvmm_notifier_init(struct cvmm_notifier *n, enum cvmm_notifier_kind kind)
 		return init_eventfd(n);
 	case CVMM_NOTIFIER_PIPE:
 		return init_pipe(n);
+	case CVMM_NOTIFIER_SOCKET:
+		break;
 	}
 	return -EINVAL;
 }
@@ -77,34 +70,116 @@ void cvmm_notifier_fini(struct cvmm_notifier *n)
 	n->write_fd = -1;
 }
 
-int cvmm_notifier_signal(const struct cvmm_notifier *n)
+/* ---- signalling ---------------------------------------------------------------------------- */
+
+static bool has_sigpipe(const sigset_t *set)
 {
-	/* An eventfd takes exactly 8 bytes; a pipe does not mind, so nobody needs to know which. */
+	return sigismember(set, SIGPIPE) == 1;
+}
+
+static bool is_sigpipe_pending(void)
+{
+	sigset_t pending;
+
+	return !sigpending(&pending) && has_sigpipe(&pending);
+}
+
+/* As write(), but with -EPIPE as all that there is of a SIGPIPE. Sets errno as write() does. */
+static ssize_t write_without_sigpipe(int fd, const void *buf, size_t len)
+{
+	sigset_t only, before;
+	bool was_pending;
+	int code, taken;
+	ssize_t put;
+
+	sigemptyset(&only);
+	sigaddset(&only, SIGPIPE);
+	code = pthread_sigmask(SIG_BLOCK, &only, &before);
+	CVMM_BUG_ON(code);
+	/* One that the caller has blocked, and not seen yet, is not ours to take. */
+	was_pending = has_sigpipe(&before) && is_sigpipe_pending();
+	put = write(fd, buf, len);
+	code = errno;
+	/* Some systems drop at once what is ignored: then there is nothing to wait for. */
+	if (put < 0 && code == EPIPE && !was_pending && is_sigpipe_pending())
+		(void)sigwait(&only, &taken);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	errno = code;
+	return put;
+}
+
+static ssize_t write_signal(const struct cvmm_notifier *n)
+{
 	const uint64_t one = 1;
 
-	while (write(n->write_fd, &one, sizeof(one)) < 0) {
-		if (errno == EAGAIN)
-			return 0; /* full of signals: the reader will wake */
+	if (n->kind == CVMM_NOTIFIER_SOCKET)
+		return send(n->write_fd, &one, sizeof(one), MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n->kind == CVMM_NOTIFIER_EVENTFD || n->read_fd >= 0)
+		return write(n->write_fd, &one, sizeof(one));
+	return write_without_sigpipe(n->write_fd, &one, sizeof(one));
+}
+
+int cvmm_notifier_signal(const struct cvmm_notifier *n)
+{
+	while (write_signal(n) < 0) {
+		/* Full of signals: the reader will wake. Some systems' sockets say ENOBUFS. */
+		if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS)
+			return 0;
 		if (errno != EINTR)
 			return -errno;
 	}
 	return 0;
 }
 
-bool cvmm_notifier_consume(const struct cvmm_notifier *n)
+/* ---- consuming ----------------------------------------------------------------------------- */
+
+static ssize_t read_signals(const struct cvmm_notifier *n, void *buf, size_t len)
+{
+	switch (n->kind) {
+	case CVMM_NOTIFIER_SOCKET:
+		return recv(n->read_fd, buf, len, MSG_DONTWAIT);
+	case CVMM_NOTIFIER_EVENTFD:
+		/*
+		 * Not more, for what a peer calls an eventfd and is none: longer reads would take
+		 * this process' own signals from a signalfd, for instance.
+		 */
+		return cvmm_event_read_now(n->read_fd, buf, sizeof(uint64_t));
+	default:
+		return cvmm_event_read_now(n->read_fd, buf, len);
+	}
+}
+
+/* Whether a read of @got bytes may have left some. */
+static bool may_have_more(const struct cvmm_notifier *n, size_t got)
+{
+	switch (n->kind) {
+	case CVMM_NOTIFIER_SOCKET:
+		return true; /* one read takes one packet */
+	case CVMM_NOTIFIER_EVENTFD:
+		return false;
+	default:
+		return got == CONSUME_CHUNK;
+	}
+}
+
+int cvmm_notifier_consume(const struct cvmm_notifier *n)
 {
 	char buf[CONSUME_CHUNK];
-	bool any = false;
+	int any = 0;
 
-	for (int i = 0; i < CONSUME_MAX_READS; i++) {
-		ssize_t got = read(n->read_fd, buf, sizeof(buf));
+	for (int i = 0; i < EVENT_CONSUME_MAX_READS; i++) {
+		ssize_t got = read_signals(n, buf, sizeof(buf));
 
 		if (got < 0 && errno == EINTR)
 			continue;
-		if (got > 0)
-			any = true;
-		if (got < (ssize_t)sizeof(buf))
-			break;
+		if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return any;
+		/* What came before the end counts first: the end is found again. */
+		if (got <= 0)
+			return any ? any : got ? -errno : -EPIPE;
+		any = 1;
+		if (!may_have_more(n, (size_t)got))
+			return any;
 	}
 	return any;
 }

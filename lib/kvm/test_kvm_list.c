@@ -129,12 +129,13 @@ static void the_limit_of_msrs_is_that_of_the_kernel(void **state)
 {
 	const uint32_t count = CVMM_KVM_MSRS_MAX + 1, tsc = 0x10;
 	static const uint8_t code[] = { 0xf4 /* hlt */ };
-	struct kvm_msrs *msrs = calloc(1, sizeof(*msrs) + count * sizeof(msrs->entries[0]));
+	struct kvm_msrs *msrs;
 	struct guest guest;
 
 	(void)state;
-	assert_non_null(msrs);
 	guest_start(&guest, code);
+	msrs = calloc(1, sizeof(*msrs) + count * sizeof(msrs->entries[0]));
+	assert_non_null(msrs);
 	for (uint32_t i = 0; i < count; i++)
 		msrs->entries[i].index = tsc;
 	msrs->nmsrs = CVMM_KVM_MSRS_MAX;
@@ -149,12 +150,13 @@ static void the_limit_of_cpuid_is_that_of_the_kernel(void **state)
 {
 	const uint32_t count = CVMM_KVM_CPUID_MAX + 1;
 	static const uint8_t code[] = { 0xf4 /* hlt */ };
-	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + count * sizeof(cpuid->entries[0]));
+	struct kvm_cpuid2 *cpuid;
 	struct guest guest;
 
 	(void)state;
-	assert_non_null(cpuid);
 	guest_start(&guest, code);
+	cpuid = calloc(1, sizeof(*cpuid) + count * sizeof(cpuid->entries[0]));
+	assert_non_null(cpuid);
 	cpuid->nent = count;
 	assert_int_equal(cvmm_kvm_vcpu_set_cpuid2(&guest.vcpu, cpuid), -E2BIG);
 	cpuid->nent = CVMM_KVM_CPUID_MAX;

@@ -51,15 +51,16 @@ static void an_msr_is_a_register_by_number_too(void **state)
 {
 	uint64_t id = KVM_REG_X86 | KVM_REG_SIZE_U64 | MSR_TYPE | MSR_SYSENTER_CS;
 	uint64_t value = 0x1230;
-	struct kvm_msrs *msrs = calloc(1, sizeof(*msrs) + sizeof(struct kvm_msr_entry));
+	struct kvm_msrs *msrs;
 	struct guest guest;
 	int ret;
 
 	(void)state;
+	guest_start(&guest, halt_code);
+	msrs = calloc(1, sizeof(*msrs) + sizeof(struct kvm_msr_entry));
 	assert_non_null(msrs);
 	msrs->nmsrs = 1;
 	msrs->entries[0].index = MSR_SYSENTER_CS;
-	guest_start(&guest, halt_code);
 	ret = cvmm_kvm_vcpu_set_reg(&guest.vcpu, id, &value, sizeof(value));
 	if (ret) {
 		free(msrs);
@@ -188,13 +189,14 @@ static void performance_events_may_be_denied(void **state)
 static void cpuid_of_hyperv_is_listed(void **state)
 {
 	size_t bytes = sizeof(struct kvm_cpuid2) + CPUID_MAX * sizeof(struct kvm_cpuid_entry2);
-	struct kvm_cpuid2 *list = calloc(1, bytes);
+	struct kvm_cpuid2 *list;
 	struct guest guest;
 	int ret;
 
 	(void)state;
-	assert_non_null(list);
 	guest_start(&guest, halt_code);
+	list = calloc(1, bytes);
+	assert_non_null(list);
 	list->nent = CPUID_MAX;
 	ret = cvmm_kvm_get_supported_hv_cpuid(&guest.kvm, list);
 	if (!ret) {

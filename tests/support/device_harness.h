@@ -328,6 +328,34 @@ static inline void harness_fini(struct harness *h)
 	h->mem = cvmm_mem_unref(h->mem);
 }
 
+/*
+ * Mark what is written from now on in a bitmap of 4 KiB pages, also while the device runs. It lives as
+ * long as the harness. What the driver writes through the harness is marked too: clear it before the
+ * device's turn, with harness_clean().
+ */
+static inline struct cvmm_dirty *harness_log_dirty(struct harness *h)
+{
+	struct cvmm_dirty *dirty = NULL;
+	struct cvmm_mem *mem = NULL;
+
+	harness_must(!cvmm_dirty_create(HARNESS_MEM_BASE, HARNESS_MEM_BYTES, 12, &dirty, NULL));
+	harness_must(!cvmm_mem_with_dirty(h->mem, dirty, &mem, NULL));
+	for (unsigned int i = 0; i < h->queue_count; i++) {
+		h->rings[i].mem = mem;
+		if (cvmm_virtq_is_started(&h->queues[i]))
+			harness_must(!cvmm_virtq_set_mem(&h->queues[i], mem, NULL));
+	}
+	cvmm_mem_unref(h->mem);
+	h->mem = mem;
+	cvmm_dirty_unref(dirty);
+	return dirty;
+}
+
+static inline void harness_clean(struct cvmm_dirty *dirty)
+{
+	harness_must(!cvmm_dirty_clear(dirty, HARNESS_MEM_BASE, HARNESS_MEM_BYTES));
+}
+
 static inline uint16_t harness_submit(struct harness *h, unsigned int queue,
 				      const struct harness_buf *bufs, size_t count)
 {

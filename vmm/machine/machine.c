@@ -26,7 +26,7 @@ static void tell_owner(void *ctx, int fd, unsigned int events)
 
 	(void)fd;
 	(void)events;
-	if (cvmm_notifier_consume(&m->stop_notifier) && m->config.stopped)
+	if (cvmm_notifier_consume(&m->stop_notifier) > 0 && m->config.stopped)
 		m->config.stopped(m->config.ctx, m->stop_reason, m->stop_message);
 }
 

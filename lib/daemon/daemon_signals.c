@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+/*
+ * Theory of operation
+ *
+ * The signals that end a daemon are blocked, so that they interrupt nothing, and come through the loop: on
+ * Linux by a signalfd, elsewhere from a thread that waits for them and posts what came.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/signalfd.h>
+#endif
+
+#include "daemon_internal.h"
+
+struct daemon_signals {
+	struct cvmm_loop *loop;
+	void (*fn)(void *ctx, int number);
+	void *ctx;
+	int fd; /* signalfd, or -1 */
+	struct cvmm_source *source;
+	pthread_t thread;
+	bool has_thread;
+	atomic_bool ending;
+	atomic_int number; /* from the thread; the last one */
+};
+
+/* Whoever started us may have had one ignored (nohup, the "&" of a script), and means it. */
+static void add_unless_ignored(sigset_t *set, int number)
+{
+	struct sigaction now;
+
+	if (sigaction(number, NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+		sigaddset(set, number);
+}
+
+static sigset_t signals_of_ours(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	add_unless_ignored(&set, SIGINT);
+	add_unless_ignored(&set, SIGHUP);
+	return set;
+}
+
+#ifdef __linux__
+static void on_signal(void *ctx, int fd, unsigned int events)
+{
+	struct daemon_signals *signals = ctx;
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+		signals->fn(signals->ctx, (int)info.ssi_signo);
+}
+
+static int start_fd(struct daemon_signals *signals)
+{
+	sigset_t set = signals_of_ours();
+
+	signals->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (signals->fd < 0)
+		return -errno;
+	return cvmm_loop_add_fd(signals->loop, signals->fd, CVMM_EVENT_READ, on_signal, signals,
+				&signals->source);
+}
+#else
+static int start_fd(struct daemon_signals *signals)
+{
+	(void)signals;
+	return -ENOTSUP;
+}
+#endif
+
+static void tell(void *ctx)
+{
+	struct daemon_signals *signals = ctx;
+
+	signals->fn(signals->ctx, atomic_load(&signals->number));
+}
+
+static void *wait_for_signals(void *ctx)
+{
+	struct daemon_signals *signals = ctx;
+	sigset_t set = signals_of_ours();
+	int number;
+
+	while (!atomic_load(&signals->ending)) {
+		if (sigwait(&set, &number) || atomic_load(&signals->ending))
+			continue;
+		atomic_store(&signals->number, number);
+		/* Without memory the next signal gets another chance. */
+		(void)!cvmm_loop_post(signals->loop, tell, signals);
+	}
+	return NULL;
+}
+
+static int start_thread(struct daemon_signals *signals)
+{
+	int ret = -pthread_create(&signals->thread, NULL, wait_for_signals, signals);
+
+	signals->has_thread = !ret;
+	return ret;
+}
+
+int daemon_signals_create(enum daemon_signals_kind kind, struct cvmm_loop *loop,
+			  void (*fn)(void *ctx, int number), void *ctx,
+			  struct daemon_signals **ret_signals)
+{
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+	struct daemon_signals *signals = calloc(1, sizeof(*signals));
+	sigset_t set = signals_of_ours();
+	int ret;
+
+	if (!signals)
+		return -ENOMEM;
+	signals->loop = loop;
+	signals->fn = fn;
+	signals->ctx = ctx;
+	signals->fd = -1;
+	ret = -pthread_sigmask(SIG_BLOCK, &set, NULL);
+	if (!ret && sigaction(SIGPIPE, &ignore, NULL))
+		ret = -errno;
+	if (!ret)
+		ret = kind == DAEMON_SIGNALS_THREAD ? -ENOTSUP : start_fd(signals);
+	if (ret == -ENOTSUP && kind != DAEMON_SIGNALS_FD)
+		ret = start_thread(signals);
+	if (ret)
+		daemon_signals_destroy(signals);
+	else
+		*ret_signals = signals;
+	return ret;
+}
+
+void daemon_signals_destroy(struct daemon_signals *signals)
+{
+	if (!signals)
+		return;
+	cvmm_source_remove(signals->source);
+	cvmm_close_fd(&signals->fd);
+	if (signals->has_thread) {
+		atomic_store(&signals->ending, true);
+		pthread_kill(signals->thread, SIGTERM);
+		pthread_join(signals->thread, NULL);
+	}
+	free(signals);
+}
