@@ -33,6 +33,9 @@ extern "C" {
 
 #define CVMM_VHOST_USER_TIMEOUT_DEFAULT_MS 10000U
 
+/* Regions of one SET_MEM_TABLE that all back-ends can do with. */
+#define CVMM_VHOST_USER_TABLE_REGIONS_DEFAULT 8U
+
 struct cvmm_vhost_user_frontend;
 
 /**
@@ -75,6 +78,8 @@ struct cvmm_vhost_user_frontend_ops {
  * @protocol_want: protocol features to negotiate, of those that the back-end offers
  * @timeout_ms: for each call, 0 for CVMM_VHOST_USER_TIMEOUT_DEFAULT_MS
  * @log: where messages go, or NULL
+ * @table_regions: how many regions one SET_MEM_TABLE may have, up to CVMM_VHOST_USER_TABLE_REGIONS_MAX; 0 for
+ *                 CVMM_VHOST_USER_TABLE_REGIONS_DEFAULT. Of no meaning with CONFIGURE_MEM_SLOTS.
  */
 struct cvmm_vhost_user_frontend_config {
 	struct cvmm_loop *loop;
@@ -83,6 +88,7 @@ struct cvmm_vhost_user_frontend_config {
 	uint64_t protocol_want;
 	unsigned int timeout_ms;
 	const struct cvmm_log *log;
+	unsigned int table_regions;
 };
 
 /**
