@@ -188,7 +188,11 @@ struct cvmm_vhost_user_queue {
 	int err_fd;
 };
 
-/* Set a queue up, start it, enable it and kick it. Return: 0 or negative errno with a message. */
+/*
+ * Set a queue up, start it, enable it and kick it. Where the connection is lost in the middle of it nobody
+ * knows how far the back-end came: the queue counts as started, and goes on after
+ * cvmm_vhost_user_frontend_reconnect(). Return: 0 or negative errno with a message.
+ */
 CVMM_API int cvmm_vhost_user_frontend_start_queue(struct cvmm_vhost_user_frontend *fe,
 						  const struct cvmm_vhost_user_queue *queue,
 						  struct cvmm_error *err);
@@ -235,6 +239,12 @@ CVMM_API int cvmm_vhost_user_frontend_kick(struct cvmm_vhost_user_frontend *fe, 
 CVMM_API int cvmm_vhost_user_frontend_init_inflight(struct cvmm_vhost_user_frontend *fe,
 						    uint16_t queue_count, uint16_t queue_size,
 						    struct cvmm_error *err);
+/*
+ * Forget what was in flight in a queue that is not started and begins anew, after a reset of this one queue.
+ * Nothing to do without a region. Return: 0; -EBUSY if it is started; or negative errno with a message.
+ */
+CVMM_API int cvmm_vhost_user_frontend_clear_inflight(struct cvmm_vhost_user_frontend *fe,
+						     unsigned int queue, struct cvmm_error *err);
 /* The log covers addresses from 0; @fd stays the caller's. -1: nothing is logged any more. */
 CVMM_API int cvmm_vhost_user_frontend_set_log(struct cvmm_vhost_user_frontend *fe, int fd,
 					      uint64_t offset, uint64_t size_bytes,
