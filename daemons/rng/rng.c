@@ -53,6 +53,11 @@ static int create_device(void *ctx, unsigned int index,
 
 	config->ops = &cvmm_rng_ops;
 	config->dev = rng->devices[index];
+	/*
+	 * QEMU's vhost-user-rng takes a back-end that was started anew for the old one. With slots it
+	 * would not tell it about memory again; without, it always does.
+	 */
+	config->protocol_withhold = CVMM_VHOST_USER_PROTOCOL(CONFIGURE_MEM_SLOTS);
 	return ret;
 }
 

@@ -65,6 +65,8 @@ static const long always[] = {
 	SYS_pwrite64,
 	SYS_preadv,
 	SYS_pwritev,
+	SYS_preadv2,
+	SYS_pwritev2,
 	SYS_lseek,
 	SYS_close,
 	SYS_fstat,
@@ -233,8 +235,6 @@ static void emit_threads(struct program *p)
 	/* What its flags are lies in memory: the C library then takes the one above. */
 	emit_rule(p, SYS_clone3, SECCOMP_RET_ERRNO | ENOSYS);
 #endif
-	/* glibc asks a file how many processors there are, and can do without. */
-	emit_rule(p, SYS_openat, SECCOMP_RET_ERRNO | EACCES);
 }
 
 static void emit_addresses(struct program *p, const struct daemon_sandbox *sandbox)
@@ -260,6 +260,8 @@ static void emit_all(struct program *p, const struct daemon_sandbox *sandbox)
 		emit_condition(p, &conditions[i]);
 	for (size_t i = 0; i < sandbox->ioctl_count; i++)
 		emit_int(p, SYS_ioctl, 1, (int)sandbox->ioctls[i]);
+	/* Post-copy looks for its device, glibc for the number of processors: both can do without. */
+	emit_rule(p, SYS_openat, SECCOMP_RET_ERRNO | EACCES);
 	/* abort(). */
 	emit_int(p, SYS_tgkill, 0, (int)getpid());
 	emit_addresses(p, sandbox);

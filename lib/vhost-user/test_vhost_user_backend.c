@@ -127,6 +127,24 @@ static void the_owner_may_be_set_twice_and_again_on_the_next_connection(void **s
 	assert_int_equal(ack(b, CVMM_VHOST_USER_SET_OWNER, NULL, 0), 0);
 }
 
+static void a_front_end_that_remembers_what_it_negotiated_need_not_do_it_again(void **state)
+{
+	struct bench *b = *state;
+	uint64_t features =
+		FEATURE(CVMM_VIRTIO_F_VERSION_1) | FEATURE(CVMM_VHOST_USER_F_PROTOCOL_FEATURES);
+
+	negotiate(b, 0, 0);
+	connect_front_end(b);
+	/* As QEMU's vhost-user-rng after a reconnection. */
+	b->protocol = CVMM_VHOST_USER_PROTOCOL(REPLY_ACK);
+	assert_int_equal(get_u64(b, CVMM_VHOST_USER_GET_STATUS), 0);
+	assert_int_equal(ack_u64(b, CVMM_VHOST_USER_SET_FEATURES, features), 0);
+	assert_int_equal(set_mem(b), 0);
+	make_ring(b, 0, SPLIT);
+	start_ring(b, 0, 0);
+	expect_service(b, 0);
+}
+
 static void one_connection_at_a_time_is_served(void **state)
 {
 	struct bench *b = *state;
@@ -838,6 +856,7 @@ int main(void)
 		T(an_answer_among_requests_ends_the_connection),
 		T(in_band_notifications_without_what_they_need_end_the_connection),
 		T(the_owner_may_be_set_twice_and_again_on_the_next_connection),
+		T(a_front_end_that_remembers_what_it_negotiated_need_not_do_it_again),
 		T(one_connection_at_a_time_is_served),
 		T(regions_that_cannot_be_are_refused),
 		T(memory_slots_can_be_filled_and_no_more),

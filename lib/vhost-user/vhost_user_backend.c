@@ -424,6 +424,18 @@ void cvmm_vhost_user_backend_destroy(struct cvmm_vhost_user_backend *backend)
 	free(backend);
 }
 
+/*
+ * Until a front-end has said which protocol features it wants, it may use all that do not change what
+ * other messages mean. QEMU (7.2 to 10, vhost-user-rng and others) negotiates on its first connection
+ * only, and goes on with what it knows on the next ones.
+ */
+static uint64_t protocol_before_negotiation(const struct cvmm_vhost_user_backend *b)
+{
+	return b->protocol_offered & ~(CVMM_VHOST_USER_PROTOCOL(GPA_ADDRESSES) |
+				       CVMM_VHOST_USER_PROTOCOL(INBAND_NOTIFICATIONS) |
+				       CVMM_VHOST_USER_PROTOCOL(XEN_MMAP));
+}
+
 int cvmm_vhost_user_backend_attach(struct cvmm_vhost_user_backend *backend, int fd,
 				   struct cvmm_error *err)
 {
@@ -443,6 +455,7 @@ int cvmm_vhost_user_backend_attach(struct cvmm_vhost_user_backend *backend, int 
 		backend->conn = NULL;
 		return cvmm_fail(err, r, "cannot watch the socket: %s", strerror(-r));
 	}
+	backend->protocol = protocol_before_negotiation(backend);
 	return 0;
 }
 
