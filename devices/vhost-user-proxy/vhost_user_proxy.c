@@ -272,7 +272,6 @@ static int start_thread(struct cvmm_vhost_user_proxy *p)
 	if (r)
 		return -r;
 	p->has_thread = true;
-	pthread_setname_np(p->thread, "cvmm-vhost-user");
 	return 0;
 }
 

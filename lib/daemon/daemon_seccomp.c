@@ -70,6 +70,7 @@ static const long always[] = {
 	SYS_lseek,
 	SYS_close,
 	SYS_fstat,
+	SYS_fstatfs,
 	SYS_ftruncate,
 	/* sockets that are open */
 	SYS_recvmsg,
@@ -101,6 +102,8 @@ static const long always[] = {
 	SYS_gettid,
 	SYS_rt_sigprocmask,
 	SYS_rt_sigreturn,
+	SYS_rt_sigpending,
+	SYS_rt_sigtimedwait,
 	SYS_exit,
 	SYS_exit_group,
 	SYS_getrandom,

@@ -714,17 +714,23 @@ static void a_reset_leaves_memory_and_nothing_of_the_rings(void **state)
 	expect_service(b, 0);
 }
 
-static void a_status_of_zero_resets(void **state)
+static void a_status_of_zero_stops_the_device_and_rings_keep_their_places(void **state)
 {
 	struct bench *b = *state;
 
 	start_all(b, 0, SPLIT);
+	expect_service(b, 0);
 	assert_int_equal(ack_u64(b, CVMM_VHOST_USER_SET_STATUS, 15), 0);
 	assert_int_equal(get_u64(b, CVMM_VHOST_USER_GET_STATUS), 15);
 	assert_int_not_equal(ack_u64(b, CVMM_VHOST_USER_SET_STATUS, 256), 0);
 	assert_int_equal(ack_u64(b, CVMM_VHOST_USER_SET_STATUS, 0), 0);
 	assert_int_equal(get_u64(b, CVMM_VHOST_USER_GET_STATUS), 0);
 	assert_int_equal(b->dev.stops, 1);
+	/* Nothing starts it again but being enabled. */
+	assert_int_equal(set_mem(b), 0);
+	assert_int_equal(b->dev.starts, 1);
+	/* QEMU asks only now. */
+	assert_int_equal(get_base(b, CVMM_VHOST_USER_GET_VRING_BASE, 0), 1);
 }
 
 static void get_config(struct bench *b, uint32_t offset, uint32_t size,
@@ -886,7 +892,7 @@ int main(void)
 		T(pipes_are_notifiers_too),
 		T(what_is_no_notifier_is_refused),
 		T(a_reset_leaves_memory_and_nothing_of_the_rings),
-		T(a_status_of_zero_resets),
+		T(a_status_of_zero_stops_the_device_and_rings_keep_their_places),
 		T(the_configuration_space_is_read_and_errors_have_no_payload),
 		T(writes_to_the_configuration_space_reach_the_device),
 		T(a_connection_that_ends_leaves_nothing_behind),

@@ -191,10 +191,13 @@ static void a_region_that_was_replaced_is_removed_before_it_is_added(void **stat
 static void more_regions_than_slots_are_refused_here(void **state)
 {
 	struct session *s = *state;
+	uint64_t slots = 0;
 
 	s->peer.protocol |= P(CONFIGURE_MEM_SLOTS);
 	s->peer.max_slots = 3;
 	session_negotiate(s);
+	assert_int_equal(cvmm_vhost_user_frontend_get_max_mem_slots(s->fe, &slots, NULL), 0);
+	assert_int_equal(slots, 3);
 	s->mem = make_mem(4);
 	assert_int_equal(set_mem(s, s->mem), -E2BIG);
 	assert_int_equal(peer_count(&s->peer, ADD), 0);
@@ -424,6 +427,10 @@ static bool do_postcopy(struct peer *peer, struct cvmm_vhost_user_msg *msg)
 	/* The acknowledgement has no answer. */
 	if (msg->request == TABLE && msg->size == 8)
 		return true;
+	if (msg->request == CVMM_VHOST_USER_POSTCOPY_END && change == 5) {
+		peer_answer_u64(peer, msg->request, 1);
+		return true;
+	}
 	if (msg->request != TABLE || !peer_count(peer, CVMM_VHOST_USER_POSTCOPY_LISTEN))
 		return false;
 	for (uint32_t i = 0; i < (uint32_t)msg->payload[0]; i++)
@@ -487,6 +494,9 @@ static void the_end_of_post_copy_is_always_answered(void **state)
 	assert_int_equal(cvmm_vhost_user_frontend_postcopy_end(s->fe, &s->err), 0);
 	assert_true(peer_last(&s->peer, CVMM_VHOST_USER_POSTCOPY_END).flags &
 		    CVMM_VHOST_USER_FLAG_NEED_REPLY);
+	assert_int_equal(cvmm_vhost_user_frontend_postcopy_listen(s->fe, &s->err), 0);
+	change = 5;
+	assert_int_equal(cvmm_vhost_user_frontend_postcopy_end(s->fe, &s->err), -EREMOTEIO);
 	/* Tables have no answer of their own any more, and a back-end may come back. */
 	s->peer.hook = NULL;
 	assert_int_equal(set_mem(s, s->mem), 0);

@@ -736,7 +736,7 @@ static void a_back_end_that_lacks_what_is_in_use_is_another_one(void **state)
 	/* One that has more is fine; what is not in use is not taken into use. */
 	s->peer.protocol |= P(STATUS);
 	assert_int_equal(session_reconnect(s), 0);
-	assert_int_equal(s->peer.acked_protocol, protocol);
+	assert_int_equal(peer_protocol(&s->peer, s->fe), protocol);
 	assert_false(cvmm_vhost_user_frontend_is_lost(s->fe));
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-/* For systems whose memfds we do not know: regions of the caller's files do the same there. */
+/* Windows has none: regions of the caller's files do the same there. */
 #include <errno.h>
 
 #include "mem_internal.h"
