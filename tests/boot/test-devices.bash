@@ -3,7 +3,7 @@
 # Devices that other programs serve over vhost-user.
 
 needs_program() { # NAME
-	[ -x "$T/bin/$1" ] || skip "$1 is not there (CVMM_DAEMONS)"
+	[ -x "$T/bin/$1" ] || skip "$1 is not there (CVMM_DAEMONS, CVMM_TEST_BLK)"
 }
 
 # An entropy device whose bytes can be told from all others.
@@ -56,23 +56,69 @@ test_entropy_goes_on_when_its_program_is_killed() {
 	start_rng
 	mkfifo in
 	IN=in start_vm --dev rng,where=socket:rng.sock0 -- sh -c '
-		while dd if=/dev/hwrng bs=256 count=4 2>/dev/null | tr -d x | wc -c; do :; done &
+		while read -r -n 64 line; do echo "$line"; done </dev/hwrng &
 		cat >/dev/null
 		kill $!'
 	exec 8>in
-	for round in 1 2 3 4; do
-		wait_for_lines $(($(lines) + 5))
+	for round in 1 2 3 4 5 6; do
+		wait_for_lines $(($(lines) + 20))
 		kill -KILL "$rng"
 		wait "$rng" 2>/dev/null
 		[ "$round" != 2 ] || sleep 2
 		start_rng
 	done
-	wait_for_lines $(($(lines) + 5))
+	wait_for_lines $(($(lines) + 20))
 	exec 8>&-
 	end_vm 0
-	[ -z "$(grep -v '^0$' out)" ] || fail "bytes of somebody else"
-	[ "$(grep -c 'connected to another' err)" = 4 ] || fail "not 4 times: $(cat err)"
+	[ -z "$(tr -d 'x\n' <out)" ] || fail "bytes of somebody else"
+	[ "$(grep -c 'connected to another' err)" = 6 ] || fail "not 6 times: $(cat err)"
 }
+
+start_blk() {
+	rm -f blk.sock
+	test-blk --image disk --socket-path blk.sock >>blk.log 2>&1 &
+	blk=$!
+}
+
+# The guest writes and reads a disk whose program is killed again and again.
+disk_of_another_program() { # [OPTION...]
+	local rounds=0
+	needs_program test-blk
+	head -c 4194304 /dev/urandom >data
+	truncate -s 4M disk
+	start_blk
+	IN=data start_vm --dev blk,where=socket:blk.sock "$@" -- sh -c '
+		cat >/tmp/data
+		echo ready
+		for i in 1 2 3 4 5 6; do
+			dd if=/tmp/data of=/dev/vda bs=64k conv=fsync 2>/dev/null
+			echo 3 >/proc/sys/vm/drop_caches
+			sha256sum </dev/vda
+			[ $i = 6 ] || dd if=/dev/zero of=/dev/vda bs=256k count=16 conv=fsync 2>/dev/null
+		done
+		echo done'
+	wait_for ready out
+	while kill -0 "$vm" 2>/dev/null && ! grep -q done out; do
+		sleep 0.7
+		kill -KILL "$blk"
+		wait "$blk" 2>/dev/null
+		start_blk
+		rounds=$((rounds + 1))
+	done
+	end_vm 0
+	{
+		echo ready
+		for _ in 1 2 3 4 5 6; do sha256sum <data; done
+		echo done
+	} >want
+	cmp want out || fail "other data: $(cat out)"
+	cmp data disk || fail "the disk has other data"
+	echo "killed $rounds times"
+	[ "$rounds" -ge 3 ] || fail "killed $rounds times only"
+}
+
+test_disk_of_a_program_that_is_killed() { disk_of_another_program; }
+test_disk_of_a_program_that_is_killed_packed() { disk_of_another_program --virtio packed; }
 
 # The device stops, and nothing else.
 test_a_machine_outlives_a_device_that_is_gone() {
@@ -97,6 +143,6 @@ test_devices_that_cannot_be_are_refused() {
 	refuse 'where' --dev rng -- true
 	refuse 'id=N' --dev vhost-user,where=socket:a -- true
 	refuse 'no setting' --dev rng,size=3,where=socket:a -- true
-	refuse 'file: cannot connect' --dev rng,where=socket:file -- true
+	refuse 'file: no back-end' --dev rng,where=socket:file -- true
 	refuse 'absent: no back-end' --dev rng,where=socket:absent -- true
 }

@@ -72,7 +72,7 @@ static int parse_number(const char *text, unsigned int min, unsigned int max,
 	if (!isdigit((unsigned char)*text))
 		return -EINVAL;
 	errno = 0;
-	value = strtoul(text, &end, 0);
+	value = strtoul(text, &end, 10);
 	if (errno || *end || value < min || value > max)
 		return -EINVAL;
 	*ret_number = (unsigned int)value;
