@@ -206,8 +206,10 @@ struct cvmm_vhost_user_queue {
 
 /*
  * Set a queue up, start it, enable it and kick it. Where kick_fd is the end of a pipe that cannot be written to,
- * the kick is the caller's. Return: 0; -EINVAL with a message for what a queue cannot be, or addresses that
- * are not in the map; -EBUSY for one that is started; or negative errno with a message.
+ * the kick is the caller's. Where the connection is lost in the middle of it nobody knows how far the back-end
+ * came: the queue counts as started, and goes on after cvmm_vhost_user_frontend_reconnect(). Return: 0; -EINVAL
+ * with a message for what a queue cannot be, or addresses that are not in the map; -EBUSY for one that is
+ * started; or negative errno with a message.
  */
 CVMM_API int cvmm_vhost_user_frontend_start_queue(struct cvmm_vhost_user_frontend *fe,
 						  const struct cvmm_vhost_user_queue *queue,
@@ -264,6 +266,12 @@ CVMM_API int cvmm_vhost_user_frontend_kick(struct cvmm_vhost_user_frontend *fe, 
 CVMM_API int cvmm_vhost_user_frontend_init_inflight(struct cvmm_vhost_user_frontend *fe,
 						    uint16_t queue_count, uint16_t queue_size,
 						    struct cvmm_error *err);
+/*
+ * Forget what was in flight in a queue that is not started and begins anew, after a reset of this one queue.
+ * Nothing to do without a region. Return: 0; -EBUSY if it is started; or negative errno with a message.
+ */
+CVMM_API int cvmm_vhost_user_frontend_clear_inflight(struct cvmm_vhost_user_frontend *fe,
+						     unsigned int queue, struct cvmm_error *err);
 /*
  * The log covers addresses from 0, a bit for each page, up to the end of memory; @fd stays the caller's. -1:
  * nothing is logged any more.

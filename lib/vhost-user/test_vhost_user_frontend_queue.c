@@ -638,6 +638,78 @@ static void the_next_back_end_gets_the_same_inflight_region(void **state)
 	assert_int_equal(first.device, second.device);
 }
 
+/* Nobody knows whether it has served something before it died. */
+static bool die_at_kick(struct peer *peer, struct cvmm_vhost_user_msg *msg)
+{
+	if (msg->request != KICK)
+		return false;
+	shutdown(cvmm_vhost_user_conn_fd(peer->conn), SHUT_RDWR);
+	return true;
+}
+
+static void a_queue_whose_start_was_cut_off_goes_on_from_what_was_given_back(void **state)
+{
+	struct session *s = *state;
+	struct cvmm_vhost_user_queue queue;
+
+	s->peer.hook = die_at_kick;
+	session_begin(s, F_VERSION_1);
+	queue = make_queue(s, 0, false);
+	assert_int_equal(start(s, &queue), -ECONNRESET);
+	assert_true(cvmm_vhost_user_frontend_is_lost(s->fe));
+	assert_int_equal(
+		cvmm_mem_store_u16(s->mem, cvmm_gpa_add(queue.config.used, 2), __ATOMIC_RELAXED, 3),
+		0);
+	s->peer.hook = NULL;
+	assert_int_equal(session_reconnect(s), 0);
+	assert_int_equal(peer_nth(&s->peer, BASE, 0).payload[0], UINT64_C(3) << 32);
+	assert_int_equal(peer_count(&s->peer, KICK), 1);
+	assert_int_equal(start(s, &queue), -EBUSY);
+}
+
+/* All of the region has this byte but where it was cleared. */
+#define FILL 0x5a
+
+static bool fill_region(struct peer *peer, struct cvmm_vhost_user_msg *msg)
+{
+	uint8_t bytes[2048];
+
+	memset(bytes, FILL, sizeof(bytes));
+	if (msg->request == CVMM_VHOST_USER_SET_INFLIGHT_FD) {
+		for (uint64_t at = 0; at < peer->inflight_bytes; at += sizeof(bytes))
+			if (cvmm_pwrite_full(msg->fds[0], bytes, sizeof(bytes), at))
+				abort();
+		*(int *)peer->hook_ctx = dup(msg->fds[0]);
+	}
+	return false;
+}
+
+static void a_queue_that_begins_anew_has_nothing_in_flight(void **state)
+{
+	struct session *s = *state;
+	struct cvmm_vhost_user_queue queue;
+	uint8_t bytes[65536];
+	int region = -1;
+
+	s->peer.protocol |= P(INFLIGHT_SHMFD);
+	s->peer.hook = fill_region;
+	s->peer.hook_ctx = &region;
+	session_begin(s, F_VERSION_1);
+	assert_int_equal(cvmm_vhost_user_frontend_clear_inflight(s->fe, 1, &s->err), 0);
+	assert_int_equal(cvmm_vhost_user_frontend_init_inflight(s->fe, 4, 256, &s->err), 0);
+	queue = make_queue(s, 1, false);
+	assert_int_equal(start(s, &queue), 0);
+	assert_int_equal(cvmm_vhost_user_frontend_clear_inflight(s->fe, 1, &s->err), -EBUSY);
+	assert_int_equal(cvmm_vhost_user_frontend_stop_queue(s->fe, 1, false, &queue.base, NULL),
+			 0);
+	assert_int_equal(cvmm_vhost_user_frontend_clear_inflight(s->fe, 1, &s->err), 0);
+	assert_int_equal(cvmm_vhost_user_frontend_clear_inflight(s->fe, 4, &s->err), 0);
+	assert_int_equal(cvmm_pread_full(region, bytes, sizeof(bytes), 0), sizeof(bytes));
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		assert_int_equal(bytes[i], i / 16384 == 1 ? 0 : FILL);
+	close(region);
+}
+
 static void a_back_end_that_lacks_what_is_in_use_is_another_one(void **state)
 {
 	struct session *s = *state;
@@ -849,6 +921,8 @@ int main(void)
 		SESSION_TEST(an_inflight_region_comes_after_features_and_before_queues),
 		SESSION_TEST(all_that_was_set_is_set_again),
 		SESSION_TEST(the_next_back_end_gets_the_same_inflight_region),
+		SESSION_TEST(a_queue_whose_start_was_cut_off_goes_on_from_what_was_given_back),
+		SESSION_TEST(a_queue_that_begins_anew_has_nothing_in_flight),
 		SESSION_TEST(a_back_end_that_lacks_what_is_in_use_is_another_one),
 		SESSION_TEST(a_back_end_that_refuses_at_reconnection_is_given_up),
 		SESSION_TEST(no_socket_at_reconnection_can_be_tried_again),
