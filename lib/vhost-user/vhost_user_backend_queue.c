@@ -177,11 +177,11 @@ static void kick(struct vu_queue *q)
 static void on_kick(void *ctx, int fd, unsigned int events)
 {
 	struct vu_queue *q = ctx;
+	int r = cvmm_notifier_consume(&q->kick);
 
 	(void)fd;
-	(void)cvmm_notifier_consume(&q->kick);
 	/* Nobody can kick any more: to look again and again would help nobody. */
-	if (events & (CVMM_EVENT_HANGUP | CVMM_EVENT_ERROR))
+	if (r < 0 || events & (CVMM_EVENT_HANGUP | CVMM_EVENT_ERROR))
 		(void)cvmm_source_set_events(q->kick_source, 0);
 	kick(q);
 }
