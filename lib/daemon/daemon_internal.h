@@ -216,6 +216,9 @@ int daemon_sandbox_enter(struct daemon_sandbox *sandbox, struct cvmm_error *err)
 /* Allow no system calls but those that are needed from now on, in all threads. Return: as enter. */
 int daemon_sandbox_filter(struct daemon_sandbox *sandbox, struct cvmm_error *err);
 
+/* What post-copy needs, and cannot open in the sandbox. Return: a descriptor, or -1. */
+int daemon_userfaultfd_open(void);
+
 /* The parts of it. Return: 0; or negative errno with a message that says what the system refused. */
 int daemon_namespace_enter(struct daemon_sandbox *sandbox, struct cvmm_error *err);
 int daemon_landlock_enter(const struct daemon_sandbox *sandbox, struct cvmm_error *err);

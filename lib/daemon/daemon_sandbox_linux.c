@@ -17,6 +17,7 @@
  * more use than one that does not, if somebody reads its log.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -59,6 +60,11 @@ void daemon_close_inherited(const int *keep, unsigned int count)
 		first = (unsigned int)keep[i] + 1;
 	}
 	close_range_of(first, INT32_MAX);
+}
+
+int daemon_userfaultfd_open(void)
+{
+	return open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
 }
 
 /* ---- privileges and limits ----------------------------------------------------------------- */

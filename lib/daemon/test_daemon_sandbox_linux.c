@@ -293,13 +293,18 @@ static int try_unlink_elsewhere(struct child *c)
 	return result(unlinkat(AT_FDCWD, "/tmp/cvmm-no-such-file", 0));
 }
 
+static void *name_itself(void *ctx)
+{
+	prctl(PR_SET_NAME, "worker");
+	return malloc(100 + (size_t)(ctx == NULL));
+}
+
 static int try_thread(struct child *c)
 {
 	pthread_t thread;
 	int error;
 
-	(void)c;
-	error = pthread_create(&thread, NULL, (void *(*)(void *))strdup, "argument");
+	error = pthread_create(&thread, NULL, name_itself, c);
 	return error ? error : pthread_join(thread, NULL);
 }
 
