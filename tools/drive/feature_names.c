@@ -42,6 +42,7 @@ static const struct feature net[] = {
 	{ 2, "CTRL_GUEST_OFFLOADS" },
 	{ 3, "MTU" },
 	{ 5, "MAC" },
+	{ 6, "GSO" },
 	{ 7, "GUEST_TSO4" },
 	{ 8, "GUEST_TSO6" },
 	{ 9, "GUEST_ECN" },
