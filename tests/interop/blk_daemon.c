@@ -53,7 +53,7 @@ static void destroy(void *ctx, unsigned int index)
 }
 
 /* What storage needs besides what all daemons do. */
-static const long syscalls[] = { SYS_fsync, SYS_fdatasync, SYS_fallocate, SYS_preadv, SYS_pwritev };
+static const long syscalls[] = { SYS_fsync, SYS_fdatasync, SYS_fallocate };
 
 int main(int argc, char **argv)
 {
