@@ -59,8 +59,8 @@ static int create_device(void *ctx, unsigned int index,
 	 * vhost-user-rng takes a back-end that was started anew for the old one: with memory slots it
 	 * would not tell it about memory again, without it always does.
 	 */
-	config->protocol_withhold = CVMM_VHOST_USER_PROTOCOL(CONFIG) |
-				    CVMM_VHOST_USER_PROTOCOL(CONFIGURE_MEM_SLOTS);
+	config->protocol_withhold =
+		CVMM_VHOST_USER_PROTOCOL(CONFIG) | CVMM_VHOST_USER_PROTOCOL(CONFIGURE_MEM_SLOTS);
 	return ret;
 }
 

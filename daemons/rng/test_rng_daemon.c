@@ -5,7 +5,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <cmocka.h>
 
@@ -47,6 +46,8 @@ struct guest {
 	struct cvmm_mem *mem;
 	struct cvmm_virtq_driver driver;
 	struct cvmm_vhost_user_queue queue;
+	struct cvmm_notifier kick;
+	struct cvmm_notifier call;
 	struct cvmm_error err;
 };
 
@@ -88,6 +89,8 @@ static void guest_make_queue(struct guest *g, uint64_t features)
 	};
 	uint64_t bytes;
 
+	must(cvmm_notifier_init(&g->kick, CVMM_NOTIFIER_AUTO));
+	must(cvmm_notifier_init(&g->call, CVMM_NOTIFIER_AUTO));
 	must(cvmm_virtq_driver_layout(&config, cvmm_gpa_from(0), &bytes));
 	must(cvmm_virtq_driver_init(&g->driver, g->mem, &config, &g->err));
 	g->queue = (struct cvmm_vhost_user_queue){
@@ -98,8 +101,8 @@ static void guest_make_queue(struct guest *g, uint64_t features)
 			    .packed = config.packed,
 			    .event_idx = config.event_idx },
 		.base = CVMM_VIRTQ_BASE_START,
-		.kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
-		.call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+		.kick_fd = g->kick.read_fd,
+		.call_fd = g->call.write_fd,
 		.err_fd = -1,
 	};
 }
@@ -123,26 +126,25 @@ static void guest_end(struct guest *g)
 	cvmm_vhost_user_frontend_destroy(g->fe);
 	cvmm_virtq_driver_fini(&g->driver);
 	cvmm_mem_unref(g->mem);
-	close(g->queue.kick_fd);
-	close(g->queue.call_fd);
+	cvmm_notifier_fini(&g->kick);
+	cvmm_notifier_fini(&g->call);
 }
 
 static void guest_ask(struct guest *g, uint64_t gpa, uint32_t len)
 {
 	const struct cvmm_virtq_segment segment = { cvmm_gpa_from(gpa), len };
-	const uint64_t one = 1;
 
 	must(cvmm_virtq_driver_add(&g->driver, &segment, 0, 1, g));
 	cvmm_virtq_driver_publish(&g->driver);
 	if (cvmm_virtq_driver_should_kick(&g->driver))
-		assert_int_equal(write(g->queue.kick_fd, &one, sizeof(one)), sizeof(one));
+		must(cvmm_notifier_signal(&g->kick));
 }
 
 /* Return: whether an answer came within @timeout_ms, with how many bytes. */
 static bool guest_answered(struct guest *g, int timeout_ms, uint32_t *ret_len)
 {
-	uint64_t deadline = cvmm_clock_ns() + (uint64_t)timeout_ms * CVMM_NS_PER_MS, count;
-	struct pollfd p = { .fd = g->queue.call_fd, .events = POLLIN };
+	uint64_t deadline = cvmm_clock_ns() + (uint64_t)timeout_ms * CVMM_NS_PER_MS;
+	struct pollfd p = { .fd = g->call.read_fd, .events = POLLIN };
 	void *token;
 	int r;
 
@@ -151,7 +153,7 @@ static bool guest_answered(struct guest *g, int timeout_ms, uint32_t *ret_len)
 			return false;
 		if (!cvmm_virtq_driver_enable_interrupts(&g->driver))
 			poll(&p, 1, 10);
-		(void)!read(g->queue.call_fd, &count, sizeof(count));
+		cvmm_notifier_consume(&g->call);
 	}
 	assert_int_equal(r, 1);
 	return true;
@@ -333,10 +335,13 @@ static void pages_that_are_written_are_logged_for_migration(void **state)
 {
 	const uint64_t log_bytes = MEM_BYTES / 4096 / 8;
 	struct daemon_process *d = *state;
-	int log_fd = memfd_create("log", MFD_CLOEXEC);
 	struct guest guest, *g = &guest;
+	char path[96];
 	uint8_t *log;
+	int log_fd;
 
+	snprintf(path, sizeof(path), "%s/dirty", d->dir);
+	log_fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	assert_int_equal(ftruncate(log_fd, 4096), 0);
 	log = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, log_fd, 0);
 	assert_ptr_not_equal(log, MAP_FAILED);

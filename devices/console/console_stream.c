@@ -57,7 +57,7 @@ static struct msghdr clip(const struct console_stream *stream, const struct iove
 			  size_t count, struct iovec *one)
 {
 	size_t room = stream->call_bytes_max;
-	uint16_t used = 0; /* fits into msg_iovlen, whose type systems do not agree on */
+	size_t used = 0;
 
 	while (used < count && used < IOV_MAX && iov[used].iov_len <= room)
 		room -= iov[used++].iov_len;

@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * cvmm vhost-user: the GPU protocol, on the socket that VHOST_USER_GPU_SET_SOCKET gives to a GPU's back-end.
+ * cvmm vhost-user: the GPU protocol, on the socket that VHOST_USER_GPU_SET_SOCKET gives to a GPU's
+ * back-end.
  *
- * The back-end renders, the front-end has the displays. The back-end makes requests: what displays are there, show this,
- * this part of it is new, here is the cursor. Each request is a row of CVMM_VHOST_USER_GPU_REQUESTS(): from
- * these rows come the enumeration, the checks of what arrives, the dispatch of handlers and the fuzzers.
+ * The back-end renders, the front-end has the displays. The back-end makes requests: what displays
+ * are there, show this, this part of it is new, here is the cursor. Each request is a row of
+ * CVMM_VHOST_USER_GPU_REQUESTS(): from these rows come the enumeration, the checks of what arrives,
+ * the dispatch of handlers and the fuzzers.
  *
- * Messages begin as those of vhost-user do: request, flags, size (struct cvmm_vhost_user_header). But
- * there is no version in the flags, only CVMM_VHOST_USER_FLAG_REPLY, in answers.
+ * Messages begin as those of vhost-user do: request, flags, size (struct cvmm_vhost_user_header).
+ * But there is no version in the flags, only CVMM_VHOST_USER_FLAG_REPLY, in answers.
  *
- * All numbers are in the byte order of the machine, pixels too; but what comes from VIRTIO's GPU device (displays, EDID) is
- * little-endian. Everything that a peer sends is hostile.
+ * All numbers are in the byte order of the machine, pixels too; but what comes from VIRTIO's GPU
+ * device (displays, EDID) is little-endian. Everything that a peer sends is hostile.
  *
- * Both ends live on a loop, and all I/O and all callbacks happen there: no call waits for the peer, and
- * no call runs a callback. What a peer, or a guest behind it, asks for and cannot have (displays that are not there,
- * impossible sizes) is refused with a line in the log; what is no message of this protocol ends the connection.
+ * Both ends live on a loop, and all I/O and all callbacks happen there: no call waits for the peer,
+ * and no call runs a callback. What a peer, or a guest behind it, asks for and cannot have
+ * (displays that are not there, impossible sizes) is refused with a line in the log; what is no
+ * message of this protocol ends the connection.
  *
  * Spec: QEMU, docs/interop/vhost-user-gpu.rst.
  *
@@ -209,8 +212,9 @@ enum cvmm_vhost_user_gpu_form {
 /* ---- the table --------------------------------------------------------------------------------- */
 
 /*
- * Requests: X(id, NAME, name, gate, form, descriptors, form of the answer). The gate is a mask of features that the
- * front-end must have; at most so many descriptors come with a request, and none with answers.
+ * Requests: X(id, NAME, name, gate, form, descriptors, form of the answer). The gate is a mask of
+ * features that the front-end must have; at most so many descriptors come with a request, and none
+ * with answers.
  */
 #define CVMM_VHOST_USER_GPU_REQUESTS(X)                                                           \
 	X(1, GET_PROTOCOL_FEATURES, get_protocol_features, 0, EMPTY, 0, U64)                      \
@@ -264,7 +268,8 @@ CVMM_API uint32_t cvmm_vhost_user_gpu_form_size(enum cvmm_vhost_user_gpu_form fo
 
 /**
  * cvmm_vhost_user_gpu_payload_fits() - whether a payload has a form
- * @bytes: from a peer; the first cvmm_vhost_user_gpu_form_size() of them, or @len_bytes if these are fewer
+ * @bytes: from a peer; the first cvmm_vhost_user_gpu_form_size() of them, or @len_bytes if these
+ *         are fewer
  * @len_bytes: of all of the payload
  *
  * What the fields mean is not looked at, but for the number of pixels. Any thread.
@@ -280,11 +285,13 @@ struct cvmm_vhost_user_gpu_backend;
  * struct cvmm_vhost_user_gpu_backend_config - what a back-end needs
  * @loop: where all of it happens; must outlive the back-end
  * @want: features to use, of those that the front-end has
- * @timeout_ms: for the answers about features, displays and EDIDs; 0 for CVMM_VHOST_USER_GPU_TIMEOUT_DEFAULT_MS.
- *              What is shown may take as long as it likes: a display that is hidden, or paused, is no fault.
+ * @timeout_ms: for the answers about features, displays and EDIDs; 0 for
+ *              CVMM_VHOST_USER_GPU_TIMEOUT_DEFAULT_MS. What is shown may take as long as it likes:
+ *              a display that is hidden, or paused, is no fault.
  * @ready: @features are what both have. May be NULL.
- * @closed: the connection ended, after all that waited was told: 0 if the front-end closed it, or negative errno with a message.
- *          It may destroy the back-end, as no other callback may. May be NULL.
+ * @closed: the connection ended, after all that waited was told: 0 if the front-end closed it, or
+ *          negative errno with a message. It may destroy the back-end, as no other callback may.
+ *          May be NULL.
  * @ctx: for both
  */
 struct cvmm_vhost_user_gpu_backend_config {
@@ -300,16 +307,18 @@ struct cvmm_vhost_user_gpu_backend_config {
  * cvmm_vhost_user_gpu_backend_create() - begin on a socket, and ask for the front-end's features
  * @fd: a connected Unix stream socket; taken, also on failure
  *
- * Return: 0; -ENOTSOCK or -EINVAL with a message for what is no such socket; -ENOMEM. Context: owner of the loop.
- * Owner: pair with cvmm_vhost_user_gpu_backend_destroy().
+ * Return: 0; -ENOTSOCK or -EINVAL with a message for what is no such socket; -ENOMEM. Context:
+ * owner of the loop. Owner: pair with cvmm_vhost_user_gpu_backend_destroy().
  */
 CVMM_API int
 cvmm_vhost_user_gpu_backend_create(const struct cvmm_vhost_user_gpu_backend_config *config, int fd,
 				   struct cvmm_vhost_user_gpu_backend **ret_gpu,
 				   struct cvmm_error *err);
 
-/* Closes the socket; runs no callbacks. Context: owner of the loop, outside of callbacks other than closed(). NULL is
- * allowed. */
+/*
+ * Closes the socket; runs no callbacks. Context: owner of the loop, outside of callbacks other than
+ * closed(). NULL is allowed.
+ */
 CVMM_API void cvmm_vhost_user_gpu_backend_destroy(struct cvmm_vhost_user_gpu_backend *gpu);
 
 /* Features in use; 0 until ready() was called. Context: owner of the loop. */
@@ -317,8 +326,8 @@ CVMM_API uint64_t
 cvmm_vhost_user_gpu_backend_features(const struct cvmm_vhost_user_gpu_backend *gpu);
 
 /*
- * What became of a request: 0; -ECONNRESET if the connection ended first; -EREMOTEIO if the front-end
- * answered that it cannot. What is pointed to is valid until the callback returns.
+ * What became of a request: 0; -ECONNRESET if the connection ended first; -EREMOTEIO if the
+ * front-end answered that it cannot. What is pointed to is valid until the callback returns.
  */
 typedef void (*cvmm_vhost_user_gpu_done_fn)(void *ctx, int error);
 typedef void (*cvmm_vhost_user_gpu_display_info_fn)(
@@ -327,11 +336,12 @@ typedef void (*cvmm_vhost_user_gpu_edid_fn)(void *ctx, int error, const uint8_t 
 					    uint32_t len_bytes);
 
 /*
- * Requests, sent in this order. While one waits for its answer the next ones are not sent: a front-end that is busy with a display need not
- * read. Each returns 0 if it will be sent; -EINVAL for numbers that cannot be; -ENOTCONN
- * after the connection ended; -ENOBUFS if CVMM_VHOST_USER_GPU_REQUESTS_MAX wait already; -EOPNOTSUPP if
- * the front-end lacks the feature; or negative errno. Context: owner of the loop. Callbacks may be NULL, and
- * never run inside of a call.
+ * Requests, sent in this order. While one waits for its answer the next ones are not sent: a
+ * front-end that is busy with a display need not read. Each returns 0 if it will be sent; -EINVAL
+ * for numbers that cannot be; -ENOTCONN after the connection ended; -ENOBUFS if
+ * CVMM_VHOST_USER_GPU_REQUESTS_MAX wait already; -EOPNOTSUPP if the front-end lacks the feature; or
+ * negative errno. Context: owner of the loop. Callbacks may be NULL, and never run inside of a
+ * call.
  */
 CVMM_API int
 cvmm_vhost_user_gpu_backend_get_display_info(struct cvmm_vhost_user_gpu_backend *gpu,
@@ -366,8 +376,10 @@ CVMM_API int cvmm_vhost_user_gpu_backend_update(struct cvmm_vhost_user_gpu_backe
 /**
  * cvmm_vhost_user_gpu_backend_dmabuf_scanout() - show a buffer
  * @scanout: of which size, and which part of it
- * @modifier: DRM_FORMAT_MOD_*. Without the feature DMABUF2 only 0 (linear) and CVMM_VHOST_USER_GPU_MODIFIER_NONE.
- * @fd: stays the caller's, who may close it; -1, with a width and a height of 0, to switch the display off
+ * @modifier: DRM_FORMAT_MOD_*. Without the feature DMABUF2 only 0 (linear) and
+ *            CVMM_VHOST_USER_GPU_MODIFIER_NONE.
+ * @fd: stays the caller's, who may close it; -1, with a width and a height of 0, to switch the
+ *      display off
  */
 CVMM_API int
 cvmm_vhost_user_gpu_backend_dmabuf_scanout(struct cvmm_vhost_user_gpu_backend *gpu,
@@ -380,8 +392,9 @@ cvmm_vhost_user_gpu_backend_dmabuf_update(struct cvmm_vhost_user_gpu_backend *gp
 					  cvmm_vhost_user_gpu_done_fn done, void *ctx);
 
 /*
- * Nobody wants to know any more, because the device was reset: no callback of a request made so far will run,
- * and no pixels of theirs will be read; those that were promised already are sent as black ones.
+ * Nobody wants to know any more, because the device was reset: no callback of a request made so far
+ * will run, and no pixels of theirs will be read; those that were promised already are sent as
+ * black ones.
  */
 CVMM_API void cvmm_vhost_user_gpu_backend_forget(struct cvmm_vhost_user_gpu_backend *gpu);
 
@@ -393,23 +406,27 @@ struct cvmm_vhost_user_gpu_frontend;
  * struct cvmm_vhost_user_gpu_frontend_ops - what a front-end can show
  * @size: of this struct, for growth at its end
  * @get_display_info: fill in the first displays, which are zeroes
- * @get_edid: fill in @edid, and its length. Return: 0 or negative errno. May be NULL; with it EDID is offered.
+ * @get_edid: fill in @edid, and its length. Return: 0 or negative errno. May be NULL; with it EDID
+ *            is offered.
  * @cursor: move, show or hide a cursor
  * @cursor_define: what it looks like
- * @scanout: the size of a display, or 0, 0: it is off. Its pixels will come with updates. Return: 0, or negative
- *           errno: it is off then.
- * @update_begin: pixels of this region, which is in the display, will come. Return: where the first one goes;
- *                rows are *@ret_stride_bytes apart, and all of that stays until @update_end. NULL: they are not
- *                wanted.
- * @update_end: all are there, or, if not @complete, the connection ended first
- * @dmabuf_scanout: the display is what a buffer has. @scanout is of the size that @scanout->scanout says, and in
- *                  the buffer; strides, formats and modifiers are the peer's words. @fd is moved. Return: 0, or
- *                  negative errno: it is off then. May be NULL; with it DMABUF2 is offered.
+ * @scanout: the size of a display, or 0, 0: it is off. Its pixels will come with updates. Return:
+ *           0, or negative errno: it is off then.
+ * @update_begin: pixels of this region, which is in the display, will come. Return: where the first
+ *                one goes; rows are *@ret_stride_bytes apart, and all of that stays until
+ *                @update_end. NULL: they are not wanted.
+ * @update_end: all are there, or, if not @complete, the connection ended first. Comes after each
+ *              @update_begin, but not when the front-end is destroyed.
+ * @dmabuf_scanout: the display is what a buffer has. @scanout is of the size that @scanout->scanout
+ *                  says, and in the buffer; strides, formats and modifiers are the peer's words.
+ *                  @fd is moved. Return: 0, or negative errno: it is off then. May be NULL; with it
+ *                  DMABUF2 is offered.
  * @dmabuf_update: this region of the buffer, which is in the display, is new. To be answered by
- *                 cvmm_vhost_user_gpu_frontend_updated(), now or later; until then nothing else comes.
+ *                 cvmm_vhost_user_gpu_frontend_updated(), now or later; until then nothing else
+ *                 comes.
  *
- * Those without "may be NULL" are needed, @dmabuf_update with @dmabuf_scanout. Numbers of displays are in the
- * configuration's count. Context: the loop.
+ * Those without "may be NULL" are needed, @dmabuf_update with @dmabuf_scanout. Numbers of displays
+ * are in the configuration's count. Context: the loop.
  */
 struct cvmm_vhost_user_gpu_frontend_ops {
 	size_t size;
@@ -433,8 +450,8 @@ struct cvmm_vhost_user_gpu_frontend_ops {
  * @loop: where all of it happens; must outlive the front-end
  * @ops: the displays; must outlive the front-end
  * @scanout_count: displays, 1 to CVMM_VHOST_USER_GPU_SCANOUTS_MAX
- * @closed: the connection ended: 0 if the back-end closed it, or negative errno with a message. It may
- *          destroy the front-end, as no other callback may. May be NULL.
+ * @closed: the connection ended: 0 if the back-end closed it, or negative errno with a message. It
+ *          may destroy the front-end, as no other callback may. May be NULL.
  * @ctx: for @ops and @closed
  * @log: where messages go, or NULL
  */
@@ -449,10 +466,11 @@ struct cvmm_vhost_user_gpu_frontend_config {
 
 /**
  * cvmm_vhost_user_gpu_frontend_create() - begin to serve a back-end
- * @fd: a connected Unix stream socket, of whose pair the back-end has got the other one; taken, also on failure
+ * @fd: a connected Unix stream socket, of whose pair the back-end has got the other one; taken,
+ *      also on failure
  *
- * Return: 0; -EINVAL with a message for a configuration that cannot be; -ENOTSOCK or -EINVAL with one for what
- * is no such socket; -ENOMEM. Context: owner of the loop. Owner: pair with
+ * Return: 0; -EINVAL with a message for a configuration that cannot be; -ENOTSOCK or -EINVAL with
+ * one for what is no such socket; -ENOMEM. Context: owner of the loop. Owner: pair with
  * cvmm_vhost_user_gpu_frontend_destroy().
  */
 CVMM_API int
@@ -460,15 +478,17 @@ cvmm_vhost_user_gpu_frontend_create(const struct cvmm_vhost_user_gpu_frontend_co
 				    int fd, struct cvmm_vhost_user_gpu_frontend **ret_gpu,
 				    struct cvmm_error *err);
 
-/* Closes the socket; runs no callbacks. Context: owner of the loop, outside of callbacks other than closed(). NULL is
- * allowed. */
+/*
+ * Closes the socket; runs no callbacks. Context: owner of the loop, outside of callbacks other than
+ * closed(). NULL is allowed.
+ */
 CVMM_API void cvmm_vhost_user_gpu_frontend_destroy(struct cvmm_vhost_user_gpu_frontend *gpu);
 
 /**
  * cvmm_vhost_user_gpu_frontend_updated() - the display has taken over what dmabuf_update told
  *
- * Without effect where nothing waits for it. Return: 0, or negative errno: the connection is of no use any more.
- * Context: owner of the loop.
+ * Without effect where nothing waits for it. Return: 0, or negative errno: the connection is of no
+ * use any more. Context: owner of the loop.
  */
 CVMM_API int cvmm_vhost_user_gpu_frontend_updated(struct cvmm_vhost_user_gpu_frontend *gpu);
 

@@ -271,8 +271,9 @@ CVMM_API int cvmm_vhost_queue_check(enum cvmm_vhost_kind kind, const struct cvmm
  * Size, base, addresses, eventfds; the queue of a vDPA device is enabled, too. The features must be set
  * before. Eventfds that were bound before and are not wanted are let go.
  *
- * Return: 0; what cvmm_vhost_queue_check() returns; or what the kernel refused, with a message. After
- * a failure no eventfd is bound.
+ * Return: 0; what cvmm_vhost_queue_check() returns; or what the kernel refused, with a message: -EBUSY
+ * for a queue that runs, which goes on as it was. After any other failure none of @queue's eventfds is
+ * bound.
  */
 CVMM_API int cvmm_vhost_queue_start(const struct cvmm_vhost *vhost, const struct cvmm_mem *mem,
 				    const struct cvmm_vhost_queue *queue, struct cvmm_error *err);

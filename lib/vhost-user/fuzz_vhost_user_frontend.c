@@ -22,6 +22,8 @@
 #include <cvmm/vhost-user_frontend.h>
 #include <cvmm/virtio.h>
 
+#include "../../tests/support/descriptors.h"
+
 #define CALLS_MAX 64U
 #define FDS_MAX 4U
 #define QUEUE_SIZE 16U
@@ -532,7 +534,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fuzz f = { .data = data, .size = size, .peer = -1, .channel = -1 };
 	int before = lowest_fd();
 
-	f.memory = memfd_create("fuzz", MFD_CLOEXEC);
+	f.memory = test_file();
 	if (f.memory < 0 || ftruncate(f.memory, REGION_BYTES))
 		abort();
 	if (cvmm_loop_create(CVMM_LOOP_POLL, &f.loop))

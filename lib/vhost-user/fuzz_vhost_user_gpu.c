@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /*
- * The GPU protocol in both directions: bytes of a hostile back-end to a front-end, those of a hostile front-end to a
- * back-end, and both ends together.
+ * The GPU protocol in both directions: bytes of a hostile back-end to a front-end, those of a
+ * hostile front-end to a back-end, and both ends together.
  *
  *   byte 0      which: 0 a front-end, 1 a back-end, 2 both
  *   the rest    steps: an operation of one byte, and what it needs
  *
- * The displays' pixels are heap blocks of exactly their size, so that a sanitizer sees what goes beyond them.
- * Whatever an end sends is held against the table. Descriptors that are sent are duplicates of one end of a
- * pipe: at the end there must be none left.
+ * The displays' pixels are heap blocks of exactly their size, so that a sanitizer sees what goes
+ * beyond them. Whatever an end sends is held against the table. Descriptors that are sent are
+ * duplicates of one end of a pipe: at the end there must be none left.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -328,7 +328,10 @@ static void check_header(const struct world *w, const struct cvmm_vhost_user_hea
 	CVMM_BUG_ON(header->flags || header->size < cvmm_vhost_user_gpu_form_size(row->form));
 }
 
-/* Look at the bytes that are there, @most of them, as messages. Return: whether a whole message was seen. */
+/*
+ * Look at the bytes that are there, @most of them, as messages. Return: whether a whole message was
+ * seen.
+ */
 static bool look(struct world *w, size_t most, bool *ret_whole)
 {
 	struct stream *s = &w->stream;
@@ -398,7 +401,10 @@ static void send_bytes(struct world *w, const void *bytes, size_t len, unsigned 
 	(void)sendmsg(w->stream.fd, &hdr, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* Bytes of the input; the upper bits of @op say how many descriptors, and of what unit the length is. */
+/*
+ * Bytes of the input; the upper bits of @op say how many descriptors, and of what unit the length
+ * is.
+ */
 static void send_input(struct world *w, uint32_t op)
 {
 	size_t len = take(w, 1) * (op & 0x80 ? 64U : 1U);
@@ -410,7 +416,10 @@ static void send_input(struct world *w, uint32_t op)
 	w->size -= len;
 }
 
-/* A message whose size is right, with payload from the input as far as it goes, and zeroes behind it. */
+/*
+ * A message whose size is right, with payload from the input as far as it goes, and zeroes behind
+ * it.
+ */
 static void send_message(struct world *w, uint32_t op)
 {
 	const struct cvmm_vhost_user_gpu_message *row;
@@ -578,7 +587,9 @@ static void step(struct world *w, uint32_t op)
 		if (!w->front_closed)
 			CVMM_BUG_ON(cvmm_vhost_user_gpu_frontend_updated(w->front));
 	}
-	/* Nobody is told of what was forgotten; pixels that were promised would not be the model's. */
+	/*
+	 * Nobody is told of what was forgotten; pixels that were promised would not be the model's.
+	 */
 	if (op == 0xff && w->back && !w->front) {
 		cvmm_vhost_user_gpu_backend_forget(w->back);
 		w->asked = w->told;

@@ -6,7 +6,9 @@
 
 #include <cmocka.h>
 
+#include "../../tests/support/descriptors.h"
 #include "test_vhost_user_backend.h"
+#include "../../tests/support/descriptors.h"
 
 #define FEATURE(bit) CVMM_VIRTIO_FEATURE(bit)
 #define SPLIT ((struct cvmm_virtq_driver_config){ 0 })
@@ -664,8 +666,8 @@ static void pipes_are_notifiers_too(void **state)
 	assert_int_equal(set_mem(b), 0);
 	make_ring(b, 0, SPLIT);
 	set_up_ring(b, 0, 0);
-	assert_int_equal(pipe2(kick, O_CLOEXEC), 0);
-	assert_int_equal(pipe2(call, O_CLOEXEC | O_NONBLOCK), 0);
+	assert_int_equal(test_pipe(kick, false), 0);
+	assert_int_equal(test_pipe(call, true), 0);
 	assert_int_equal(set_fd(b, CVMM_VHOST_USER_SET_VRING_CALL, 0, call[1]), 0);
 	assert_int_equal(set_fd(b, CVMM_VHOST_USER_SET_VRING_KICK, 0, kick[0]), 0);
 	assert_int_equal(ack_vring(b, CVMM_VHOST_USER_SET_VRING_ENABLE, 0, 1), 0);
@@ -685,6 +687,32 @@ static void pipes_are_notifiers_too(void **state)
 	close(kick[0]);
 	close(call[1]);
 	assert_int_equal(get_base(b, CVMM_VHOST_USER_GET_VRING_BASE, 0), 2);
+}
+
+static void a_socket_that_can_kick_no_more_is_left_alone(void **state)
+{
+	struct bench *b = *state;
+	int kick[2];
+
+	negotiate(b, 0, DEFAULT_WITHOUT);
+	assert_int_equal(set_mem(b), 0);
+	make_ring(b, 0, SPLIT);
+	set_up_ring(b, 0, 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, kick), 0);
+	assert_int_equal(set_fd(b, CVMM_VHOST_USER_SET_VRING_CALL, 0, b->call[0]), 0);
+	assert_int_equal(set_fd(b, CVMM_VHOST_USER_SET_VRING_KICK, 0, kick[0]), 0);
+	assert_int_equal(ack_vring(b, CVMM_VHOST_USER_SET_VRING_ENABLE, 0, 1), 0);
+	add_request(b, 0, 0, 3, 30);
+	assert_int_equal(write(kick[1], "x", 1), 1);
+	settle(b);
+	expect_answer(b, 0, 0, 3, 30);
+	/* Readable for ever, and no hang-up. */
+	assert_int_equal(shutdown(kick[1], SHUT_WR), 0);
+	for (int i = 0; i < 3; i++)
+		cvmm_loop_run_once(b->loop, 0);
+	assert_int_equal(cvmm_loop_run_once(b->loop, 0), 0);
+	close(kick[0]);
+	close(kick[1]);
 }
 
 static void what_is_no_notifier_is_refused(void **state)
@@ -890,6 +918,7 @@ int main(void)
 		T(a_broken_ring_is_told_and_the_others_live),
 		T(without_a_kick_descriptor_rings_are_polled),
 		T(pipes_are_notifiers_too),
+		T(a_socket_that_can_kick_no_more_is_left_alone),
 		T(what_is_no_notifier_is_refused),
 		T(a_reset_leaves_memory_and_nothing_of_the_rings),
 		T(a_status_of_zero_stops_the_device_and_rings_keep_their_places),

@@ -233,7 +233,7 @@ static bool answer_with_an_fd(struct peer *peer, struct cvmm_vhost_user_msg *msg
 
 	if (msg->request != *(const uint32_t *)peer->hook_ctx)
 		return false;
-	fd = memfd_create("stray", MFD_CLOEXEC);
+	fd = test_file();
 	peer_answer_fds(peer, msg->request, &value, sizeof(value), &fd, 1);
 	close(fd);
 	return true;
@@ -554,7 +554,7 @@ static bool answer_object(struct peer *peer, struct cvmm_vhost_user_msg *msg)
 		peer_answer(peer, msg->request, msg->payload, msg->size);
 		return true;
 	}
-	fd = memfd_create("object", MFD_CLOEXEC);
+	fd = test_file();
 	peer_answer_fds(peer, msg->request, msg->payload, msg->size, &fd, 1);
 	close(fd);
 	return true;
@@ -631,7 +631,7 @@ static bool answer_transfer(struct peer *peer, struct cvmm_vhost_user_msg *msg)
 		peer_answer_u64(peer, msg->request, plan[0]);
 		return true;
 	}
-	fd = memfd_create("state", MFD_CLOEXEC);
+	fd = test_file();
 	peer_answer_fds(peer, msg->request, plan, 8, &fd, 1);
 	close(fd);
 	return true;
@@ -827,13 +827,13 @@ static void long_paths_are_reached_through_their_directory(void **state)
 static void what_is_no_socket_is_closed(void **state)
 {
 	struct session *s = *state;
-	int fd = memfd_create("no socket", MFD_CLOEXEC);
+	int fd = test_file();
 
 	assert_true(fd >= 0);
 	assert_int_equal(cvmm_vhost_user_frontend_create(&s->config, fd, &s->fe, &s->err),
 			 -ENOTSOCK);
 	assert_int_equal(fcntl(fd, F_GETFD), -1);
-	fd = memfd_create("no socket", MFD_CLOEXEC);
+	fd = test_file();
 	s->config.table_regions = 254;
 	assert_int_equal(cvmm_vhost_user_frontend_create(&s->config, fd, &s->fe, &s->err), -EINVAL);
 	assert_int_equal(fcntl(fd, F_GETFD), -1);

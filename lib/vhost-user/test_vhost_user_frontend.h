@@ -24,6 +24,8 @@
 #include <cvmm/vhost-user_frontend.h>
 #include <cvmm/virtio.h>
 
+#include "../../tests/support/descriptors.h"
+
 #define PEER_SEEN_MAX 2048U
 #define PEER_DEADLINE_NS (UINT64_C(60) * CVMM_NS_PER_S)
 #define PEER_CONFIG_BYTES 60U
@@ -136,7 +138,7 @@ static inline void peer_answer_config(struct peer *peer, const struct cvmm_vhost
 static inline void peer_answer_inflight(struct peer *peer, const struct cvmm_vhost_user_msg *msg)
 {
 	struct cvmm_vhost_user_inflight inflight;
-	int fd = memfd_create("inflight", MFD_CLOEXEC);
+	int fd = test_file();
 
 	memcpy(&inflight, msg->payload, sizeof(inflight));
 	inflight.mmap_size = peer->inflight_bytes;

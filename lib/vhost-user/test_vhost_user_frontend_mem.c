@@ -170,13 +170,13 @@ static void with_slots_only_what_has_changed_is_sent(void **state)
 	assert_int_equal(peer_count(&s->peer, TABLE), 0);
 }
 
-/* The same place, and other memory. */
+/* The same place, and other memory: with guest addresses only the file tells. */
 static void a_region_that_was_replaced_is_removed_before_it_is_added(void **state)
 {
 	struct session *s = *state;
 	unsigned int before;
 
-	s->peer.protocol |= P(CONFIGURE_MEM_SLOTS);
+	s->peer.protocol |= P(CONFIGURE_MEM_SLOTS) | P(GPA_ADDRESSES);
 	session_negotiate(s);
 	s->mem = make_mem(3);
 	assert_int_equal(set_mem(s, s->mem), 0);
@@ -273,7 +273,7 @@ static bool answer_log(struct peer *peer, struct cvmm_vhost_user_msg *msg)
 
 static int make_log(off_t bytes)
 {
-	int fd = memfd_create("log", MFD_CLOEXEC);
+	int fd = test_file();
 
 	assert_true(fd >= 0);
 	assert_int_equal(ftruncate(fd, bytes), 0);
@@ -419,7 +419,7 @@ static bool do_postcopy(struct peer *peer, struct cvmm_vhost_user_msg *msg)
 	int change = *(int *)peer->hook_ctx, fd;
 
 	if (msg->request == CVMM_VHOST_USER_POSTCOPY_ADVISE) {
-		fd = memfd_create("userfaultfd", MFD_CLOEXEC);
+		fd = test_file();
 		peer_answer_fds(peer, msg->request, NULL, 0, &fd, change == 1 ? 0 : 1);
 		close(fd);
 		return true;

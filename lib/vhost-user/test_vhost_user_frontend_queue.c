@@ -481,11 +481,11 @@ static bool answer_region(struct peer *peer, struct cvmm_vhost_user_msg *msg)
 	if (msg->request != CVMM_VHOST_USER_GET_INFLIGHT_FD)
 		return false;
 	if (plan->fds == 2) {
-		if (pipe2(fds, O_CLOEXEC))
+		if (test_pipe(fds, false))
 			abort();
 		close(fds[1]);
 	} else {
-		fds[0] = memfd_create("inflight", MFD_CLOEXEC);
+		fds[0] = test_file();
 		if (ftruncate(fds[0], plan->file_bytes))
 			abort();
 	}
@@ -765,8 +765,7 @@ static void no_socket_at_reconnection_can_be_tried_again(void **state)
 	uint64_t features;
 
 	session_begin(s, F_VERSION_1);
-	assert_int_equal(cvmm_vhost_user_frontend_reconnect(
-				 s->fe, memfd_create("no socket", MFD_CLOEXEC), &s->err),
+	assert_int_equal(cvmm_vhost_user_frontend_reconnect(s->fe, test_file(), &s->err),
 			 -ENOTSOCK);
 	assert_true(cvmm_vhost_user_frontend_is_lost(s->fe));
 	assert_int_equal(cvmm_vhost_user_frontend_fd(s->fe), -1);

@@ -4,6 +4,7 @@
 
 #include <poll.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 
 #define IOTLB CVMM_VHOST_USER_BACKEND_IOTLB_MSG
@@ -116,7 +117,7 @@ static int on_unmap(void *ctx, const struct cvmm_vhost_user_mmap *map)
 static int on_lookup(void *ctx, const struct cvmm_vhost_user_uuid *uuid)
 {
 	(void)ctx;
-	return uuid->bytes[0] ? memfd_create("object", MFD_CLOEXEC) : -ENOENT;
+	return uuid->bytes[0] ? test_file() : -ENOENT;
 }
 
 static int on_map(void *ctx, int fd, const struct cvmm_vhost_user_mmap *map)
@@ -282,6 +283,7 @@ static void malformed_requests_are_refused_and_the_channel_lives(void **state)
 	struct session *s = *state;
 	struct interruption what = { .request = CONFIG_CHANGE, .need_reply = true, .len = 8 };
 	struct asked asked;
+	int before;
 
 	s->peer.protocol |= P(SHMEM) | P(HOST_NOTIFIER);
 	begin(s, &asked, &all_ops);
@@ -289,7 +291,10 @@ static void malformed_requests_are_refused_and_the_channel_lives(void **state)
 	what = (struct interruption){ .request = CONFIG_CHANGE, .need_reply = true, .fd_count = 1 };
 	assert_int_equal(interrupt(s, &what), -EINVAL);
 	what.fd_count = CVMM_VHOST_USER_FDS_MAX;
+	before = open_fds();
 	assert_int_equal(interrupt(s, &what), -EINVAL);
+	/* They are closed at once, and not when the next request comes. */
+	assert_int_equal(open_fds(), before);
 	/* One descriptor where there must be one. */
 	what = (struct interruption){ .request = SHMEM_MAP, .need_reply = true, .len = 40 };
 	assert_int_equal(interrupt(s, &what), -EINVAL);
@@ -770,6 +775,92 @@ static void threads_get_the_answers_to_their_own_requests(void **state)
 	assert_int_equal(changes(&asked), 800);
 }
 
+/* Two threads wait, and the one that serves the channel leaves. */
+struct relay {
+	struct asked asked;
+	struct session *s;
+	sem_t in_handler;
+	sem_t leave_handler;
+	sem_t first_has_left;
+	bool is_first;
+	int result;
+	int64_t answer;
+};
+
+static int on_config_changed_wait(void *ctx)
+{
+	struct relay *relay = ctx;
+
+	if (relay->is_first) {
+		relay->is_first = false;
+		sem_post(&relay->in_handler);
+		sem_wait(&relay->leave_handler);
+	}
+	return on_config_changed(&relay->asked);
+}
+
+static const struct cvmm_vhost_user_frontend_ops waiting_ops = {
+	.size = sizeof(struct cvmm_vhost_user_frontend_ops),
+	.config_changed = on_config_changed_wait,
+};
+
+/* The first call is answered while a request is being handled; the second when another one was. */
+static bool ask_both(struct peer *peer, struct cvmm_vhost_user_msg *msg)
+{
+	struct relay *relay = peer->hook_ctx;
+
+	if (msg->request == CVMM_VHOST_USER_GET_FEATURES) {
+		(void)cvmm_vhost_user_conn_send(peer->channel, CONFIG_CHANGE, 0, NULL, 0, NULL, 0);
+		/* It must be seen before the answer is. */
+		sem_wait(&relay->in_handler);
+	}
+	if (msg->request == CVMM_VHOST_USER_GET_CONFIG) {
+		sem_post(&relay->leave_handler);
+		sem_wait(&relay->first_has_left);
+		relay->answer = peer_ask(peer, CONFIG_CHANGE, true, NULL, 0, NULL, 0);
+	}
+	return false;
+}
+
+static void *call_first(void *arg)
+{
+	struct relay *relay = arg;
+	uint64_t features;
+
+	relay->result = cvmm_vhost_user_frontend_get_features(relay->s->fe, &features, NULL);
+	sem_post(&relay->first_has_left);
+	return NULL;
+}
+
+static void a_thread_that_waits_on_takes_the_channel_over(void **state)
+{
+	struct session *s = *state;
+	struct relay relay = { .s = s, .is_first = true, .answer = -1, .result = -1 };
+	uint8_t bytes[4];
+	pthread_t first;
+
+	sem_init(&relay.in_handler, 0, 0);
+	sem_init(&relay.leave_handler, 0, 0);
+	sem_init(&relay.first_has_left, 0, 0);
+	s->peer.protocol |= P(BACKEND_REQ);
+	s->config.ops = &waiting_ops;
+	s->config.ctx = &relay;
+	session_negotiate(s);
+	s->peer.hook_ctx = &relay;
+	s->peer.hook = ask_both;
+	assert_int_equal(pthread_create(&first, NULL, call_first, &relay), 0);
+	while (peer_count(&s->peer, CVMM_VHOST_USER_GET_FEATURES) < 2)
+		sched_yield();
+	assert_int_equal(cvmm_vhost_user_frontend_get_config(s->fe, 0, bytes, 4, &s->err), 0);
+	pthread_join(first, NULL);
+	assert_int_equal(relay.result, 0);
+	assert_int_equal(relay.answer, 0);
+	assert_int_equal(changes(&relay.asked), 2);
+	sem_destroy(&relay.in_handler);
+	sem_destroy(&relay.leave_handler);
+	sem_destroy(&relay.first_has_left);
+}
+
 static bool die_in_the_middle(struct peer *peer, struct cvmm_vhost_user_msg *msg)
 {
 	(void)msg;
@@ -842,6 +933,7 @@ int main(void)
 		SESSION_TEST(the_owner_of_the_loop_handles_requests_while_it_waits),
 		SESSION_TEST(a_handler_makes_requests_while_another_thread_waits),
 		SESSION_TEST(threads_get_the_answers_to_their_own_requests),
+		SESSION_TEST(a_thread_that_waits_on_takes_the_channel_over),
 		SESSION_TEST(all_threads_are_told_when_the_back_end_dies),
 		SESSION_TEST(a_reconnected_back_end_has_a_channel_of_its_own),
 	};

@@ -315,6 +315,17 @@ static void what_of_a_region_is_outside_of_the_display_is_cut_off(void **state)
 	check_display(&f->front.displays[0], 10, 20, 90, 30, 0);
 	assert_int_equal(f->front.region.width, 90);
 	assert_int_equal(f->front.region.height, 30);
+	/* No larger than the display, and not on it as a whole. */
+	switch_on(f, 0, 250, 110);
+	update.x = 60;
+	update.y = 100;
+	assert_int_equal(cvmm_vhost_user_gpu_backend_update(f->back.gpu, &update, picture, 200 * 4,
+							    done, &f->back),
+			 0);
+	spin(f);
+	check_display(&f->front.displays[0], 60, 100, 190, 10, 0);
+	switch_on(f, 0, 100, 50);
+	update.y = 20;
 	/* Outside altogether: refused, and what comes next is not. */
 	update.x = 100;
 	assert_int_equal(cvmm_vhost_user_gpu_backend_update(f->back.gpu, &update, picture, 200 * 4,
@@ -331,14 +342,14 @@ static void what_of_a_region_is_outside_of_the_display_is_cut_off(void **state)
 			 0);
 	spin(f);
 	assert_int_equal(f->front.refusals, 3);
-	assert_int_equal(f->front.begun, 1);
+	assert_int_equal(f->front.begun, 2);
 	update = (struct cvmm_vhost_user_gpu_update){ 0, 0, 0, 100, 50 };
 	assert_int_equal(cvmm_vhost_user_gpu_backend_update(f->back.gpu, &update, picture, 200 * 4,
 							    done, &f->back),
 			 0);
 	spin(f);
 	check_display(&f->front.displays[0], 0, 0, 100, 50, 0);
-	assert_int_equal(f->back.done, 5);
+	assert_int_equal(f->back.done, 6);
 	assert_int_equal(f->front.closed, NOT_CLOSED);
 	free(picture);
 }
@@ -803,6 +814,33 @@ static void descriptors_come_with_buffers_only(void **state)
 	}
 }
 
+static void descriptors_behind_the_header_end_the_connection(void **state)
+{
+	static const struct cvmm_vhost_user_gpu_dmabuf_scanout buffer = {
+		.width = 8, .height = 8, .fd_width = 8, .fd_height = 8
+	};
+	static const struct cvmm_vhost_user_header header = { CVMM_VHOST_USER_GPU_DMABUF_SCANOUT, 0,
+							      sizeof(buffer) };
+	int fd = 0;
+
+	(void)state;
+	for (size_t at = sizeof(header); at < sizeof(header) + sizeof(buffer); at++) {
+		uint8_t bytes[sizeof(header) + sizeof(buffer)];
+		struct fixture *f;
+		void *own;
+
+		memcpy(bytes, &header, sizeof(header));
+		memcpy(bytes + sizeof(header), &buffer, sizeof(buffer));
+		set_up_front(&own);
+		f = own;
+		send_with_fds(f->peer, bytes, at, NULL, 0);
+		send_with_fds(f->peer, bytes + at, sizeof(bytes) - at, &fd, 1);
+		spin(f);
+		assert_int_equal(f->front.closed, -EPROTO);
+		tear_down(&own);
+	}
+}
+
 static void descriptors_among_pixels_end_the_connection(void **state)
 {
 	struct fixture *f = *state;
@@ -901,7 +939,49 @@ static void a_peer_that_goes_while_the_display_is_busy_is_noticed_later(void **s
 	assert_int_equal(f->front.closed, -ECONNRESET);
 }
 
-static void front_ends_that_cannot_be_are_refused(void **state)
+static void a_peer_that_does_not_wait_for_the_display_is_not_read(void **state)
+{
+	struct fixture *f = *state;
+	struct cvmm_vhost_user_gpu_dmabuf_scanout buffer = {
+		.width = 8, .height = 8, .fd_width = 8, .fd_height = 8
+	};
+	struct cvmm_vhost_user_gpu_update update = { 0, 0, 0, 8, 8 };
+	int fd = 0;
+
+	f->front.later = true;
+	send_raw(f, CVMM_VHOST_USER_GPU_DMABUF_SCANOUT, 0, 40, &buffer, 40, &fd, 1);
+	send_request(f, CVMM_VHOST_USER_GPU_DMABUF_UPDATE, &update, sizeof(update));
+	send_request(f, CVMM_VHOST_USER_GPU_DMABUF_UPDATE, &update, sizeof(update));
+	spin(f);
+	assert_int_equal(f->front.buffer_updates, 1);
+	assert_int_equal(pending(f->peer), 0);
+	assert_int_equal(cvmm_vhost_user_gpu_frontend_updated(f->front.gpu), 0);
+	expect_message(f, CVMM_VHOST_USER_GPU_DMABUF_UPDATE, REPLY, NULL, 0);
+	assert_int_equal(f->front.buffer_updates, 2);
+	assert_int_equal(pending(f->peer), 0);
+}
+
+static void pixels_for_a_display_that_shows_a_buffer_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct cvmm_vhost_user_gpu_dmabuf_scanout buffer = {
+		.width = 8, .height = 8, .fd_width = 8, .fd_height = 8
+	};
+	struct {
+		struct cvmm_vhost_user_gpu_update update;
+		uint32_t pixel;
+	} update = { { 0, 0, 0, 1, 1 }, 0 };
+	int fd = 0;
+
+	send_raw(f, CVMM_VHOST_USER_GPU_DMABUF_SCANOUT, 0, 40, &buffer, 40, &fd, 1);
+	send_request(f, CVMM_VHOST_USER_GPU_UPDATE, &update, sizeof(update));
+	spin(f);
+	assert_int_equal(f->front.begun, 0);
+	assert_int_equal(f->front.refusals, 1);
+	assert_int_equal(f->front.closed, NOT_CLOSED);
+}
+
+static void ends_that_cannot_be_are_refused(void **state)
 {
 	struct fixture *f = *state;
 	struct cvmm_vhost_user_gpu_frontend_ops few = all_ops;
@@ -909,6 +989,7 @@ static void front_ends_that_cannot_be_are_refused(void **state)
 							      .ops = &few,
 							      .scanout_count = 1 };
 	struct cvmm_vhost_user_gpu_frontend *gpu;
+	struct cvmm_vhost_user_gpu_backend *back;
 	struct cvmm_error err = { 0 };
 	int before = open_fds();
 
@@ -927,6 +1008,10 @@ static void front_ends_that_cannot_be_are_refused(void **state)
 	assert_int_equal(
 		cvmm_vhost_user_gpu_frontend_create(&config, open("/dev/null", O_RDWR), &gpu, &err),
 		-ENOTSOCK);
+	assert_int_equal(cvmm_vhost_user_gpu_backend_create(
+				 &(struct cvmm_vhost_user_gpu_backend_config){ .loop = f->loop },
+				 open("/dev/null", O_RDWR), &back, &err),
+			 -ENOTSOCK);
 	assert_int_equal(open_fds(), before);
 }
 
@@ -954,6 +1039,26 @@ static void only_known_features_are_set_and_before_anything_else(void **state)
 	assert_memory_equal(&got, &pos, sizeof(pos));
 	assert_int_equal(cvmm_vhost_user_gpu_backend_get_edid(f->back.gpu, 0, NULL, NULL),
 			 -EOPNOTSUPP);
+}
+
+static void features_that_nobody_wants_are_not_set(void **state)
+{
+	struct fixture *f = *state;
+
+	change_back(f, CVMM_VHOST_USER_GPU_FEATURE(EDID), 0);
+	negotiate(f, UINT64_MAX, CVMM_VHOST_USER_GPU_FEATURE(EDID));
+	change_back(f, UINT64_MAX, 0);
+	negotiate(f, UINT64_MAX, CVMM_VHOST_USER_GPU_FEATURES_ALL);
+}
+
+static void requests_made_when_ready_come_behind_the_features(void **state)
+{
+	struct fixture *f = *state;
+	struct cvmm_vhost_user_gpu_cursor_pos pos;
+
+	f->back.move_when_ready = true;
+	negotiate(f, 0, 0);
+	expect_message(f, CVMM_VHOST_USER_GPU_CURSOR_POS, 0, &pos, sizeof(pos));
 }
 
 static void modifiers_need_their_feature(void **state)
@@ -1118,22 +1223,28 @@ static void answers_that_come_byte_by_byte_are_taken(void **state)
 static void a_front_end_that_does_not_answer_is_given_up(void **state)
 {
 	struct fixture *f = *state;
-	struct cvmm_vhost_user_gpu_backend_config config = {
-		.loop = f->loop, .timeout_ms = 1, .closed = back_closed, .ctx = &f->back
-	};
-	int fds[2];
 
-	cvmm_vhost_user_gpu_backend_destroy(f->back.gpu);
-	f->back.gpu = NULL;
-	cvmm_close_fd(&f->peer);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-	f->peer = fds[1];
-	assert_int_equal(cvmm_vhost_user_gpu_backend_create(&config, fds[0], &f->back.gpu, NULL),
-			 0);
+	change_back(f, 0, 1);
 	while (f->back.closed == NOT_CLOSED)
 		assert_true(cvmm_loop_run_once(f->loop, -1) >= 0);
 	assert_int_equal(f->back.closed, -ETIMEDOUT);
 	assert_non_null(strstr(f->back.message, "GET_PROTOCOL_FEATURES"));
+}
+
+static void a_front_end_that_has_answered_is_not_given_up(void **state)
+{
+	struct fixture *f = *state;
+	struct cvmm_vhost_user_gpu_update update = { 0, 0, 0, 1, 1 };
+
+	change_back(f, 0, 1000);
+	negotiate(f, 0, 0);
+	/* Nor one whose display takes its time. */
+	assert_int_equal(
+		cvmm_vhost_user_gpu_backend_dmabuf_update(f->back.gpu, &update, done, &f->back), 0);
+	spin(f);
+	assert_int_equal(poll(NULL, 0, 1100), 0);
+	spin(f);
+	assert_int_equal(f->back.closed, NOT_CLOSED);
 }
 
 static void a_front_end_that_does_not_read_costs_no_more_than_the_list(void **state)
@@ -1161,12 +1272,12 @@ static void a_front_end_that_does_not_read_costs_no_more_than_the_list(void **st
 static void pixels_that_are_forgotten_are_not_read_any_more(void **state)
 {
 	struct fixture *f = *state;
-	struct cvmm_vhost_user_gpu_update got, update = { 0, 0, 0, 1024, 1024 };
+	struct cvmm_vhost_user_gpu_update got, update = { 0, 0, 0, 1500, 700 };
 	struct cvmm_vhost_user_gpu_cursor_pos pos = { 0, 1, 2 };
 	struct cvmm_vhost_user_header header;
-	size_t stride = 1027;
-	uint32_t *picture = make_picture(1024, 1024, stride);
-	uint32_t *bytes = malloc(4096 * 1024), black = 0;
+	size_t stride = 1503, len = 4 * 1500 * 700;
+	uint32_t *picture = make_picture(1500, 700, stride);
+	uint32_t *bytes = malloc(len), black = 0;
 
 	assert_non_null(bytes);
 	negotiate(f, 3, 3);
@@ -1180,22 +1291,22 @@ static void pixels_that_are_forgotten_are_not_read_any_more(void **state)
 	free(picture);
 	/* The first one is on its way, and ends black. The other ones are not sent. */
 	assert_int_equal(recv(f->peer, &header, sizeof(header), 0), sizeof(header));
-	assert_int_equal(header.size, 20 + 4096 * 1024);
+	assert_int_equal(header.size, 20 + len);
 	assert_int_equal(recv(f->peer, &got, sizeof(got), 0), sizeof(got));
-	for (size_t at = 0; at < 4096 * 1024;) {
-		ssize_t n = recv(f->peer, (uint8_t *)bytes + at, 4096 * 1024 - at, MSG_DONTWAIT);
+	for (size_t at = 0; at < len;) {
+		ssize_t n = recv(f->peer, (uint8_t *)bytes + at, len - at, MSG_DONTWAIT);
 
 		assert_true(n > 0);
 		at += (size_t)n;
 		spin(f);
 	}
-	for (uint32_t i = 0; i < 1024 * 1024; i++) {
+	for (uint32_t i = 0; i < len / 4; i++) {
 		if (!bytes[i])
 			black++;
-		else if (black || bytes[i] != pixel(i % 1024, i / 1024))
+		else if (black || bytes[i] != pixel(i % 1500, i / 1500))
 			fail_msg("pixel %u is 0x%x", i, bytes[i]);
 	}
-	assert_true(black > 0 && black < 1024 * 1024);
+	assert_true(black > 0 && black < len / 4);
 	expect_message(f, CVMM_VHOST_USER_GPU_CURSOR_POS, 0, &pos, sizeof(pos));
 	assert_int_equal(f->back.done, 0);
 	free(bytes);
@@ -1250,12 +1361,17 @@ int main(void)
 		T(buffers_that_cannot_be_switch_the_display_off, front),
 		T(a_modifier_that_was_not_sent_is_none, front),
 		cmocka_unit_test(descriptors_come_with_buffers_only),
+		cmocka_unit_test(descriptors_behind_the_header_end_the_connection),
 		T(descriptors_among_pixels_end_the_connection, front),
 		T(requests_of_features_that_are_not_there_end_the_connection, front),
 		T(a_peer_that_asks_and_does_not_read_waits, front),
 		T(a_peer_that_goes_while_the_display_is_busy_is_noticed_later, front),
-		T(front_ends_that_cannot_be_are_refused, front),
+		T(a_peer_that_does_not_wait_for_the_display_is_not_read, front),
+		T(pixels_for_a_display_that_shows_a_buffer_are_refused, front),
+		T(ends_that_cannot_be_are_refused, front),
 		T(only_known_features_are_set_and_before_anything_else, back),
+		T(features_that_nobody_wants_are_not_set, back),
+		T(requests_made_when_ready_come_behind_the_features, back),
 		T(modifiers_need_their_feature, back),
 		T(descriptors_go_with_the_first_byte_once, back),
 		cmocka_unit_test(what_is_no_answer_ends_the_connection),
@@ -1265,6 +1381,7 @@ int main(void)
 		T(an_edid_longer_than_there_is_room_for_ends_the_connection, back),
 		T(answers_that_come_byte_by_byte_are_taken, back),
 		T(a_front_end_that_does_not_answer_is_given_up, back),
+		T(a_front_end_that_has_answered_is_not_given_up, back),
 		T(a_front_end_that_does_not_read_costs_no_more_than_the_list, back),
 		T(pixels_that_are_forgotten_are_not_read_any_more, back),
 		T(who_is_forgotten_is_not_told, back),

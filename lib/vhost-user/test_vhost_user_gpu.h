@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
-/* For the tests of the GPU protocol: displays that note what they are told, and a socket to be hostile on. */
+/*
+ * For the tests of the GPU protocol: displays that note what they are told, and a socket to be
+ * hostile on.
+ */
 #ifndef CVMM_TEST_VHOST_USER_GPU_H
 #define CVMM_TEST_VHOST_USER_GPU_H
 
@@ -64,6 +67,7 @@ struct back {
 	int closed;
 	char message[CVMM_ERROR_MESSAGE_SIZE];
 	bool destroy;
+	bool move_when_ready;
 };
 
 struct fixture {
@@ -145,7 +149,10 @@ static int scanout(void *ctx, const struct cvmm_vhost_user_gpu_scanout *scanout)
 		return -ENOMEM;
 	d->width = scanout->width;
 	d->height = scanout->height;
-	/* Rows are longer than they need to be, and the last one is not: nothing may be written beyond. */
+	/*
+	 * Rows are longer than they need to be, and the last one is not: nothing may be written
+	 * beyond.
+	 */
 	d->stride = d->width + 3;
 	if (d->width)
 		d->pixels = calloc(d->stride * (d->height - 1) + d->width, sizeof(*d->pixels));
@@ -241,9 +248,12 @@ static void count_refusals(void *ctx, enum cvmm_log_level level, const char *mes
 static void ready(void *ctx, uint64_t features)
 {
 	struct back *back = ctx;
+	struct cvmm_vhost_user_gpu_cursor_pos pos = { 0, 1, 2 };
 
 	back->features = features;
 	back->ready++;
+	if (back->move_when_ready)
+		assert_int_equal(cvmm_vhost_user_gpu_backend_cursor_pos(back->gpu, &pos, true), 0);
 }
 
 static void back_closed(void *ctx, int reason, const char *message)
@@ -285,11 +295,12 @@ static inline void make_front(struct fixture *f, const struct cvmm_vhost_user_gp
 	assert_int_equal(cvmm_vhost_user_gpu_frontend_create(&config, fd, &f->front.gpu, NULL), 0);
 }
 
-static inline void make_back(struct fixture *f, int fd)
+static inline void make_back(struct fixture *f, int fd, uint64_t want, unsigned int timeout_ms)
 {
 	const struct cvmm_vhost_user_gpu_backend_config config = {
 		.loop = f->loop,
-		.want = CVMM_VHOST_USER_GPU_FEATURES_ALL,
+		.want = want,
+		.timeout_ms = timeout_ms,
 		.ready = ready,
 		.closed = back_closed,
 		.ctx = &f->back,
@@ -329,9 +340,21 @@ static inline int set_up_back(void **state)
 	int fds[2];
 	struct fixture *f = begin(state, fds);
 
-	make_back(f, fds[0]);
+	make_back(f, fds[0], CVMM_VHOST_USER_GPU_FEATURES_ALL, 0);
 	f->peer = fds[1];
 	return 0;
+}
+
+/* Another back-end in place of the one that was set up. */
+static inline void change_back(struct fixture *f, uint64_t want, unsigned int timeout_ms)
+{
+	int fds[2];
+
+	cvmm_vhost_user_gpu_backend_destroy(f->back.gpu);
+	cvmm_close_fd(&f->peer);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	make_back(f, fds[0], want, timeout_ms);
+	f->peer = fds[1];
 }
 
 static inline int set_up_both(void **state)
@@ -340,7 +363,7 @@ static inline int set_up_both(void **state)
 	struct fixture *f = begin(state, fds);
 
 	make_front(f, &all_ops, fds[0]);
-	make_back(f, fds[1]);
+	make_back(f, fds[1], CVMM_VHOST_USER_GPU_FEATURES_ALL, 0);
 	return 0;
 }
 

@@ -343,7 +343,7 @@ static uint64_t protocol_features_of(const struct cvmm_vhost_user_backend_config
 		CVMM_VHOST_USER_PROTOCOL(GPA_ADDRESSES) |
 		CVMM_VHOST_USER_PROTOCOL(GET_VRING_BASE_SKIP_DRAIN);
 
-	if (vu_postcopy_possible())
+	if (vu_postcopy_possible(config->userfaultfd_device))
 		f |= CVMM_VHOST_USER_PROTOCOL(PAGEFAULT);
 	if (config->ops->save && config->ops->load)
 		f |= CVMM_VHOST_USER_PROTOCOL(DEVICE_STATE);

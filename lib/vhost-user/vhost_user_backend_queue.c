@@ -60,17 +60,17 @@ int vu_queue_index_check(const struct cvmm_vhost_user_backend *b, uint64_t index
 
 /* ---- what the device says ---------------------------------------------------------------------- */
 
-static void mark_used_ring(struct vu_queue *q)
+/* The map marks the ring where it lies; the front-end may want that elsewhere. */
+static void log_used_ring(struct vu_queue *q)
 {
 	struct cvmm_vhost_user_backend *b = q->backend;
 
-	if (q->addr.flags & CVMM_VHOST_USER_VRING_F_LOG &&
-	    vu_has_feature(b, CVMM_VHOST_USER_F_LOG_ALL)) {
-		/* The map marks the ring where it lies; this is where the front-end wants it. */
+	if (!vu_has_feature(b, CVMM_VHOST_USER_F_LOG_ALL))
+		return;
+	if (q->addr.flags & CVMM_VHOST_USER_VRING_F_LOG)
 		cvmm_dirty_mark(b->mem.log, q->addr.log, used_bytes(b, q->size));
-		if (b->log_notifier.write_fd >= 0)
-			(void)cvmm_notifier_signal(&b->log_notifier);
-	}
+	if (b->log_notifier.write_fd >= 0)
+		(void)cvmm_notifier_signal(&b->log_notifier);
 }
 
 static void host_notify(struct cvmm_virtio_host *host, unsigned int queue)
@@ -82,7 +82,7 @@ static void host_notify(struct cvmm_virtio_host *host, unsigned int queue)
 
 	CVMM_BUG_ON(queue >= b->queue_count);
 	q = &b->queues[queue];
-	mark_used_ring(q);
+	log_used_ring(q);
 	if (q->call.write_fd >= 0)
 		(void)cvmm_notifier_signal(&q->call);
 	else if (vu_negotiated(b, CVMM_VHOST_USER_PROTOCOL(INBAND_NOTIFICATIONS)))
@@ -177,11 +177,11 @@ static void kick(struct vu_queue *q)
 static void on_kick(void *ctx, int fd, unsigned int events)
 {
 	struct vu_queue *q = ctx;
+	int r = cvmm_notifier_consume(&q->kick);
 
 	(void)fd;
-	(void)cvmm_notifier_consume(&q->kick);
 	/* Nobody can kick any more: to look again and again would help nobody. */
-	if (events & (CVMM_EVENT_HANGUP | CVMM_EVENT_ERROR))
+	if (r < 0 || events & (CVMM_EVENT_HANGUP | CVMM_EVENT_ERROR))
 		(void)cvmm_source_set_events(q->kick_source, 0);
 	kick(q);
 }

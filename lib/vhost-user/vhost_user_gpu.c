@@ -74,7 +74,10 @@ static bool pixels_fit(const void *bytes, uint32_t len_bytes)
 	if (len_bytes < sizeof(update))
 		return false;
 	memcpy(&update, bytes, sizeof(update));
-	/* A product of two 32-bit numbers; four times that may be too much, a fourth of the rest is not. */
+	/*
+	 * A product of two 32-bit numbers; four times that may be too much, a fourth of the rest is
+	 * not.
+	 */
 	pixels = (uint64_t)update.width * update.height;
 	len_bytes -= (uint32_t)sizeof(update);
 	return len_bytes % CVMM_VHOST_USER_GPU_PIXEL_BYTES == 0 &&

@@ -2,12 +2,14 @@
 /*
  * The GPU protocol, the back-end's end.
  *
- * Theory of operation: requests are a list, and the first one is the one that is being sent, or answered. Calls only
- * put requests on the list; the loop sends them. What a display needs of bytes is not copied: pixels are taken from where
- * they are while the socket takes them, so the list stays small however slowly the front-end reads.
+ * Theory of operation: requests are a list, and the first one is the one that is being sent, or
+ * answered. Calls only put requests on the list; the loop sends them. What a display needs of bytes
+ * is not copied: pixels are taken from where they are while the socket takes them, so the list
+ * stays small however slowly the front-end reads.
  *
- * Nothing is sent while an answer is missing. Front-ends read nothing either while their display is busy with
- * DMABUF_UPDATE, and QEMU's answers once for several of them, so there is nothing to gain from being ahead.
+ * Nothing is sent while an answer is missing. Front-ends read nothing either while their display is
+ * busy with DMABUF_UPDATE, and QEMU's answers once for several of them, so there is nothing to gain
+ * from being ahead.
  */
 #include <errno.h>
 #include <fcntl.h>

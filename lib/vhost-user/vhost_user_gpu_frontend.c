@@ -2,15 +2,18 @@
 /*
  * The GPU protocol, the front-end's end.
  *
- * Theory of operation: a message is read up to where its pixels begin, which is never much, held against its row of
- * the table, and handled. Pixels go from the socket to where the display wants them; those that are outside of it, or that
- * nobody wants, go to a buffer that nobody reads. So no size that a peer names is ever allocated.
+ * Theory of operation: a message is read up to where its pixels begin, which is never much, held
+ * against its row of the table, and handled. Pixels go from the socket to where the display wants
+ * them; those that are outside of it, or that nobody wants, go to a buffer that nobody reads. So no
+ * size that a peer names is ever allocated.
  *
- * Known back-ends send regions as their guest gave them: of the whole resource where a display shows a part of it, empty ones,
- * from another corner. So regions are cut to what the display has, and a guest that asks for what cannot be has a
- * display that is off, or not new, but not a GPU without displays.
+ * Known back-ends send regions as their guest gave them: of the whole resource where a display
+ * shows a part of it, empty ones, from another corner. So regions are cut to what the display has,
+ * and a guest that asks for what cannot be has a display that is off, or not new, but not a GPU
+ * without displays.
  *
- * Nothing is read while an answer is not written, or the display is busy: a peer that asks and does not read waits.
+ * Nothing is read while an answer is not written, or the display is busy: a peer that asks and does
+ * not read waits.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -300,8 +303,8 @@ static void on_update(struct cvmm_vhost_user_gpu_frontend *gpu, const void *payl
 }
 
 /*
- * Where byte @at of the pixels goes, and how many bytes behind it go to the same place: *@len at most. Those that nobody
- * wants go to what the payload was in.
+ * Where byte @at of the pixels goes, and how many bytes behind it go to the same place: *@len at
+ * most. Those that nobody wants go to what the payload was in.
  */
 static uint8_t *place(struct cvmm_vhost_user_gpu_frontend *gpu, uint64_t at, uint64_t *len)
 {
@@ -432,7 +435,9 @@ static void on_dmabuf_update(struct cvmm_vhost_user_gpu_frontend *gpu, const voi
 		answer(gpu, CVMM_VHOST_USER_GPU_DMABUF_UPDATE, NULL);
 		return;
 	}
-	/* Some count from the corner of the buffer. All of it is new, then: that costs time only. */
+	/*
+	 * Some count from the corner of the buffer. All of it is new, then: that costs time only.
+	 */
 	if (!update.width || !update.height ||
 	    !cvmm_range_inside(update.x, update.width, scanout->width) ||
 	    !cvmm_range_inside(update.y, update.height, scanout->height)) {
@@ -500,7 +505,10 @@ static int handle(struct cvmm_vhost_user_gpu_frontend *gpu,
 	return 0;
 }
 
-/* Read and handle a message but for its pixels. Return: 1 if that is done, 0 if it is not all there. */
+/*
+ * Read and handle a message but for its pixels. Return: 1 if that is done, 0 if it is not all
+ * there.
+ */
 static int take_message(struct cvmm_vhost_user_gpu_frontend *gpu, struct cvmm_error *err)
 {
 	const struct cvmm_vhost_user_gpu_message *row = NULL;

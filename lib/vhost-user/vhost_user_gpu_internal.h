@@ -30,10 +30,15 @@ struct gpu_reader {
 	uint64_t payload[(sizeof(struct cvmm_vhost_user_gpu_cursor_update) + 7) / 8];
 };
 
-/* Read up to the end of the header. Return: 1 if it is there, 0 if not yet, or as cvmm_vhost_user_socket_read(). */
+/*
+ * Read up to the end of the header. Return: 1 if it is there, 0 if not yet, or as
+ * cvmm_vhost_user_socket_read().
+ */
 int cvmm_vhost_user_gpu_read_header(struct gpu_reader *reader, struct cvmm_error *err);
 
-/* The same up to the first @len bytes of the payload, which must be in the message, and have room. */
+/*
+ * The same up to the first @len bytes of the payload, which must be in the message, and have room.
+ */
 int cvmm_vhost_user_gpu_read_payload(struct gpu_reader *reader, size_t len, struct cvmm_error *err);
 
 /* Begin with the next message; closes descriptors that nobody took. */

@@ -261,9 +261,9 @@ static int unbind(const struct cvmm_vhost *vhost, uint32_t index)
 	return kick ? kick : call ? call : error;
 }
 
-/* All that the kernel must know before the queue is kicked for the first time. */
-static int tell_all(const struct cvmm_vhost *vhost, const struct cvmm_vhost_queue *queue,
-		    const struct vhost_vring_addr *addr, const char **ret_step)
+/* What cannot be changed while the queue runs. */
+static int tell_places(const struct cvmm_vhost *vhost, const struct cvmm_vhost_queue *queue,
+		       const struct vhost_vring_addr *addr, const char **ret_step)
 {
 	uint32_t base = cvmm_vhost_base_encode(&queue->base, queue->ring.packed);
 	int ret;
@@ -277,9 +277,15 @@ static int tell_all(const struct cvmm_vhost *vhost, const struct cvmm_vhost_queu
 	if (ret)
 		return ret;
 	*ret_step = "its addresses";
-	ret = cvmm_vhost_set_vring_addr(vhost, addr);
-	if (ret)
-		return ret;
+	return cvmm_vhost_set_vring_addr(vhost, addr);
+}
+
+/* The eventfds, that of kicks last: with it the kernel may begin. */
+static int bind_all(const struct cvmm_vhost *vhost, const struct cvmm_vhost_queue *queue,
+		    const char **ret_step)
+{
+	int ret;
+
 	*ret_step = "its eventfd for interrupts";
 	ret = cvmm_vhost_set_vring_call(vhost, queue->index, queue->call_fd);
 	if (ret)
@@ -292,6 +298,20 @@ static int tell_all(const struct cvmm_vhost *vhost, const struct cvmm_vhost_queu
 	return cvmm_vhost_set_vring_kick(vhost, queue->index, queue->kick_fd);
 }
 
+static int bind_and_enable(const struct cvmm_vhost *vhost, const struct cvmm_vhost_queue *queue,
+			   const char **ret_step)
+{
+	int ret = bind_all(vhost, queue, ret_step);
+
+	if (!ret && vhost->kind == CVMM_VHOST_VDPA) {
+		*ret_step = "that it is enabled";
+		ret = cvmm_vhost_vdpa_set_vring_enable(vhost, queue->index, true);
+	}
+	if (ret)
+		unbind(vhost, queue->index);
+	return ret;
+}
+
 int cvmm_vhost_queue_start(const struct cvmm_vhost *vhost, const struct cvmm_mem *mem,
 			   const struct cvmm_vhost_queue *queue, struct cvmm_error *err)
 {
@@ -302,14 +322,11 @@ int cvmm_vhost_queue_start(const struct cvmm_vhost *vhost, const struct cvmm_mem
 
 	if (ret)
 		return ret;
-	ret = tell_all(vhost, &q, &addr, &step);
-	if (!ret && vhost->kind == CVMM_VHOST_VDPA) {
-		step = "that it is enabled";
-		ret = cvmm_vhost_vdpa_set_vring_enable(vhost, q.index, true);
-	}
+	ret = tell_places(vhost, &q, &addr, &step);
+	if (!ret)
+		ret = bind_and_enable(vhost, &q, &step);
 	if (!ret)
 		return 0;
-	unbind(vhost, q.index);
 	return cvmm_fail(err, ret, "vhost: the kernel refuses queue %u: %s: %s", q.index, step,
 			 strerror(-ret));
 }

@@ -13,7 +13,9 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef __linux__
+/* Linux, and not as if it were another system: each has a ptrace() of its own. */
+#if defined(__linux__) && defined(_GNU_SOURCE)
+#define HAS_LINUX_PTRACE
 #include <sys/ptrace.h>
 #endif
 #include <cmocka.h>
@@ -637,7 +639,7 @@ static void kill_device(pid_t pid)
 #define STRIDE 1
 #endif
 
-#ifdef __linux__
+#ifdef HAS_LINUX_PTRACE
 static long trace_me(void)
 {
 	return ptrace(PTRACE_TRACEME, 0, NULL, NULL);
@@ -648,7 +650,6 @@ static long step(pid_t pid)
 	return ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL);
 }
 #else
-/* Each system has a ptrace() of its own. */
 static long trace_me(void)
 {
 	return -1;

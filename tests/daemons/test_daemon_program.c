@@ -6,6 +6,7 @@
  *   CVMM_DAEMON_TYPE   of its device, as vhost-user.json names it
  *   CVMM_DAEMON_MAN    its man page
  *   CVMM_DAEMON_BYTES  how large it may be when stripped; not set: any size
+ *   CVMM_DAEMON_NO_SANDBOX  set if this build has none
  *
  * The program has numbered sockets.
  */
@@ -493,7 +494,7 @@ static int accept_from(int listener)
 	int fd;
 
 	assert_int_equal(poll(&p, 1, DAEMON_DEADLINE_MS), 1);
-	fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	fd = accept(listener, NULL, NULL);
 	assert_true(fd >= 0);
 	return fd;
 }
@@ -503,7 +504,8 @@ static void a_client_connects_when_somebody_listens_and_comes_back(void **state)
 	struct daemon_process *d = *state;
 	int listener, fd;
 
-	daemon_start(d, "--client", "-s", d->socket, NULL); /* there is nobody yet */
+	daemon_start(d, "--client", "-s", d->socket, NULL);
+	daemon_wait_log(d, "No such file or directory; trying again"); /* there is nobody yet */
 	for (int i = 0; i < 2; i++) {
 		/* The second time the front-end's socket is a new one. */
 		listener = daemon_socket(daemon_path(d, 0), SOCK_STREAM, false);
@@ -518,7 +520,6 @@ static void a_client_connects_when_somebody_listens_and_comes_back(void **state)
 		close(fd);
 	}
 	assert_int_equal(daemon_stop(d, SIGTERM), 0);
-	assert_non_null(strstr(daemon_log_text(d), "No such file or directory; trying again"));
 }
 
 static void the_socket_of_another_is_not_removed_by_a_client(void **state)
@@ -560,14 +561,19 @@ static unsigned long long status_of(pid_t pid, const char *name, int base)
 	return strtoull(at + strlen(name), NULL, base);
 }
 
+static void skip_without_sandbox(void)
+{
+	if (DAEMON_SANITIZED || getenv("CVMM_DAEMON_NO_SANDBOX")) {
+		print_message("SKIP: this build has no sandbox, or a sanitizer that needs more\n");
+		skip();
+	}
+}
+
 static void the_sandbox_is_on_unless_it_is_declined(void **state)
 {
 	struct daemon_process *d = *state;
 
-	if (DAEMON_SANITIZED) {
-		print_message("SKIP: sanitizers need more than a sandbox permits\n");
-		skip();
-	}
+	skip_without_sandbox();
 	daemon_start(d, "-s", d->socket, NULL);
 	assert_int_equal(status_of(d->pid, "\nSeccomp:", 10), 2);
 	assert_int_equal(status_of(d->pid, "\nNoNewPrivs:", 10), 1);
@@ -585,10 +591,7 @@ static void each_sandbox_serves(void **state)
 	static const char *const kinds[] = { "landlock", "seccomp" };
 	struct daemon_process *d = *state;
 
-	if (DAEMON_SANITIZED) {
-		print_message("SKIP: sanitizers need more than a sandbox permits\n");
-		skip();
-	}
+	skip_without_sandbox();
 	for (size_t i = 0; i < CVMM_ARRAY_SIZE(kinds); i++) {
 		daemon_spawn(d, "-s", d->socket, "--sandbox", kinds[i], NULL);
 		for (int t = 0; t < DAEMON_DEADLINE_MS / 10 && !daemon_notified(d, 10); t++)

@@ -106,6 +106,17 @@ static inline const char *daemon_log_text(const struct daemon_process *d)
 	return text;
 }
 
+/* Wait until it has logged something. */
+static inline void daemon_wait_log(const struct daemon_process *d, const char *text)
+{
+	uint64_t deadline = cvmm_clock_ns() + DAEMON_DEADLINE_MS * CVMM_NS_PER_MS;
+
+	while (!strstr(daemon_log_text(d), text)) {
+		daemon_must(cvmm_clock_ns() < deadline);
+		poll(NULL, 0, 2);
+	}
+}
+
 static inline __attribute__((noreturn)) void daemon_exec(struct daemon_process *d, char **argv)
 {
 	int log = open(d->log_path, O_WRONLY | O_CREAT | O_APPEND, 0644);

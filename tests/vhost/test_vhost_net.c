@@ -324,34 +324,77 @@ static void a_call_that_was_taken_away_is_signalled_no_more(void **state)
 	net_end(&net);
 }
 
+/* The kernel tells the available index only. */
+static void the_used_index_is_read_from_the_ring(void **state)
+{
+	struct cvmm_virtq_base base;
+	struct net net;
+
+	(void)state;
+	net_start(&net, VERSION_1);
+	guest_sends(&net, 100, 0);
+	net_stop_queue(&net, &net.tx);
+	assert_ok(cvmm_vhost_set_vring_base(&net.vhost, TX, 9)); /* as if 8 were in flight */
+	assert_ok(cvmm_vhost_queue_stop(&net.vhost, net.mem, &net.tx.q, &base, NULL));
+	assert_int_equal(base.next_avail, 9);
+	assert_int_equal(base.next_used, 1);
+	assert_ok(cvmm_vhost_queue_stop(&net.vhost, NULL, &net.tx.q, &base, NULL));
+	assert_int_equal(base.next_used, 9); /* nobody to look it up */
+	net.tx.q.ring.used = G(HIGH_END);
+	assert_int_equal(cvmm_vhost_queue_stop(&net.vhost, net.mem, &net.tx.q, &base, NULL),
+			 -EFAULT);
+	net_end(&net);
+}
+
+/*
+ * The kernel still knows where the ring of a queue is that was stopped: with a backend it looks there once,
+ * kicked or not. Nobody hears of that.
+ */
+static void must_have_no_call(struct net *net, uint32_t next_avail)
+{
+	uint32_t num = 0;
+
+	signals_of(net->tx.q.call_fd);
+	make_frame(net, 100, 1);
+	guest_adds_frame(net, 1);
+	cvmm_virtq_driver_publish(&net->tx.drv);
+	assert_ok(cvmm_vhost_net_set_backend(&net->vhost, TX, net->tap));
+	must_be_on_the_wire(net);
+	assert_ok(cvmm_vhost_net_set_backend(&net->vhost, TX, CVMM_VHOST_UNBIND));
+	assert_ok(cvmm_vhost_get_vring_base(&net->vhost, TX, &num));
+	assert_int_equal(num, next_avail);
+	assert_int_equal(signals_of(net->tx.q.call_fd), 0);
+}
+
+static void a_stopped_queue_has_no_eventfds(void **state)
+{
+	struct net net;
+
+	(void)state;
+	net_start(&net, VERSION_1);
+	guest_sends(&net, 100, 0);
+	net_stop_queue(&net, &net.tx);
+	must_have_no_call(&net, 2);
+	net_end(&net);
+}
+
 /* What is refused half-way through leaves nothing behind. */
 static void a_refused_start_leaves_no_eventfd_bound(void **state)
 {
 	struct cvmm_error err = { 0 };
 	struct net net;
-	uint32_t num;
 	int good;
 
 	(void)state;
 	net_start(&net, VERSION_1);
 	guest_sends(&net, 100, 0);
 	net_stop_queue(&net, &net.tx);
-	signals_of(net.tx.q.call_fd);
 	good = net.tx.q.kick_fd;
-	net.tx.q.kick_fd = net.tap; /* no eventfd */
+	net.tx.q.kick_fd = net.tap; /* no eventfd; the others are bound before */
 	assert_int_equal(cvmm_vhost_queue_start(&net.vhost, net.mem, &net.tx.q, &err), -EINVAL);
 	assert_says(&err, "queue 1: its eventfd for kicks");
 	net.tx.q.kick_fd = good;
-	/* The call eventfd was bound before that, and is not now. */
-	make_frame(&net, 100, 1);
-	guest_adds_frame(&net, 1);
-	cvmm_virtq_driver_publish(&net.tx.drv);
-	assert_ok(cvmm_vhost_net_set_backend(&net.vhost, TX, net.tap)); /* looks at the ring */
-	must_be_on_the_wire(&net);
-	assert_ok(cvmm_vhost_net_set_backend(&net.vhost, TX, CVMM_VHOST_UNBIND));
-	assert_ok(cvmm_vhost_get_vring_base(&net.vhost, TX, &num));
-	assert_int_equal(num, 2);
-	assert_int_equal(signals_of(net.tx.q.call_fd), 0);
+	must_have_no_call(&net, 2);
 	net_end(&net);
 }
 
@@ -366,6 +409,8 @@ static void a_queue_that_runs_cannot_be_moved(void **state)
 	assert_int_equal(cvmm_vhost_set_vring_base(&net.vhost, TX, 0), -EBUSY);
 	assert_int_equal(cvmm_vhost_queue_start(&net.vhost, net.mem, &net.tx.q, &err), -EBUSY);
 	assert_says(&err, "its size");
+	guest_sends(&net, 100, 0); /* and it still runs */
+	guest_receives(&net, 100, 0);
 	net_stop_queue(&net, &net.rx);
 	net_stop_queue(&net, &net.tx);
 	assert_int_equal(cvmm_vhost_set_vring_base(&net.vhost, TX, 0x10000), -EINVAL);
@@ -805,6 +850,8 @@ int main(void)
 		cmocka_unit_test(rings_at_the_very_end_of_ram_work),
 		cmocka_unit_test(a_kick_that_was_taken_away_kicks_no_more),
 		cmocka_unit_test(a_call_that_was_taken_away_is_signalled_no_more),
+		cmocka_unit_test(the_used_index_is_read_from_the_ring),
+		cmocka_unit_test(a_stopped_queue_has_no_eventfds),
 		cmocka_unit_test(a_refused_start_leaves_no_eventfd_bound),
 		cmocka_unit_test(a_queue_that_runs_cannot_be_moved),
 		cmocka_unit_test(a_queue_goes_from_the_kernel_to_us_and_back),

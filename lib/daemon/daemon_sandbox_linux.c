@@ -17,6 +17,7 @@
  * more use than one that does not, if somebody reads its log.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -61,19 +62,26 @@ void daemon_close_inherited(const int *keep, unsigned int count)
 	close_range_of(first, INT32_MAX);
 }
 
+int daemon_userfaultfd_open(void)
+{
+	return open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+}
+
 /* ---- privileges and limits ----------------------------------------------------------------- */
 
-static void set_limit(int resource, rlim_t wanted)
+static void set_limits(unsigned int sockets)
 {
-	struct rlimit limit;
+	const struct rlimit no_core = { 0, 0 };
+	rlim_t wanted = FDS_OF_PROCESS + (rlim_t)sockets * FDS_PER_SOCKET;
+	struct rlimit files;
 
-	if (getrlimit(resource, &limit))
+	(void)setrlimit(RLIMIT_CORE, &no_core);
+	if (getrlimit(RLIMIT_NOFILE, &files))
 		return;
-	if (limit.rlim_max != RLIM_INFINITY && wanted > limit.rlim_max)
-		wanted = limit.rlim_max;
-	limit.rlim_cur = wanted;
-	limit.rlim_max = wanted;
-	(void)setrlimit(resource, &limit);
+	if (wanted < files.rlim_max)
+		files.rlim_max = wanted;
+	files.rlim_cur = files.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &files);
 }
 
 static int drop_capabilities(void)
@@ -95,8 +103,7 @@ static int drop_privileges(const struct daemon_sandbox *sandbox, struct cvmm_err
 		return cvmm_fail(err, ret, "cannot give up capabilities: %s", strerror(-ret));
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
 		return cvmm_fail(err, -errno, "cannot give up privileges: %s", strerror(errno));
-	set_limit(RLIMIT_CORE, 0);
-	set_limit(RLIMIT_NOFILE, FDS_OF_PROCESS + (rlim_t)sandbox->sockets * FDS_PER_SOCKET);
+	set_limits(sandbox->sockets);
 	return 0;
 }
 

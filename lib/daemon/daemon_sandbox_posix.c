@@ -18,6 +18,11 @@ void daemon_close_inherited(const int *keep, unsigned int count)
 	}
 }
 
+int daemon_userfaultfd_open(void)
+{
+	return -1;
+}
+
 int daemon_sandbox_enter(struct daemon_sandbox *sandbox, struct cvmm_error *err)
 {
 	if (sandbox->kind == DAEMON_SANDBOX_NONE)

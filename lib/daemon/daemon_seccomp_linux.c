@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -72,12 +73,15 @@ static const long always[] = {
 	SYS_fstat,
 	SYS_fstatfs,
 	SYS_ftruncate,
+	SYS_fsync,
+	SYS_fdatasync,
+	SYS_fallocate,
 	/* sockets that are open */
 	SYS_recvmsg,
 	SYS_sendmsg,
 	SYS_recvfrom,
 	SYS_sendto,
-	SYS_accept4,
+	SYS_accept,
 	SYS_shutdown,
 	SYS_getsockopt,
 	SYS_getsockname,
@@ -234,6 +238,7 @@ static void emit_threads(struct program *p)
 
 	emit_list(p, for_threads, CVMM_ARRAY_SIZE(for_threads));
 	emit_condition(p, &(struct condition){ SYS_clone, 0, thread, thread });
+	emit_int(p, SYS_prctl, 0, PR_SET_NAME);
 #ifdef SYS_clone3
 	/* What its flags are lies in memory: the C library then takes the one above. */
 	emit_rule(p, SYS_clone3, SECCOMP_RET_ERRNO | ENOSYS);

@@ -107,6 +107,13 @@ static int enter_seccomp(struct child *c)
 	return daemon_seccomp_install(&c->sandbox, &c->err);
 }
 
+/* Without what a sanitizer does in exit() and _exit(), for which it needs system calls of its own. */
+static __attribute__((noreturn)) void leave(int status)
+{
+	syscall(SYS_exit_group, status);
+	__builtin_unreachable();
+}
+
 /* Return: its status, as of waitpid(). Skips the test where the sandbox cannot be had. */
 static int run_child(struct child *c, int (*enter)(struct child *c), int (*fn)(struct child *c))
 {
@@ -119,9 +126,9 @@ static int run_child(struct child *c, int (*enter)(struct child *c), int (*fn)(s
 
 		if (ret) {
 			dprintf(1, "SKIP: %s\n", c->err.message);
-			_exit(CHILD_LACKS);
+			leave(CHILD_LACKS);
 		}
-		_exit(fn(c));
+		leave(fn(c));
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_LACKS)
@@ -286,13 +293,18 @@ static int try_unlink_elsewhere(struct child *c)
 	return result(unlinkat(AT_FDCWD, "/tmp/cvmm-no-such-file", 0));
 }
 
+static void *name_itself(void *ctx)
+{
+	prctl(PR_SET_NAME, "worker");
+	return malloc(100 + (size_t)(ctx == NULL));
+}
+
 static int try_thread(struct child *c)
 {
 	pthread_t thread;
 	int error;
 
-	(void)c;
-	error = pthread_create(&thread, NULL, (void *(*)(void *))strdup, "argument");
+	error = pthread_create(&thread, NULL, name_itself, c);
 	return error ? error : pthread_join(thread, NULL);
 }
 
@@ -448,8 +460,13 @@ static void threads_start_where_they_are_asked_for(void **state)
 
 static void a_bug_of_our_own_still_ends_as_one(void **state)
 {
-	int status = run_child(*state, enter_seccomp, try_abort);
+	int status;
 
+	if (SANITIZED) {
+		print_message("SKIP: a sanitizer has its own way to abort\n");
+		skip();
+	}
+	status = run_child(*state, enter_seccomp, try_abort);
 	assert_true(WIFSIGNALED(status));
 	assert_int_equal(WTERMSIG(status), SIGABRT);
 }
