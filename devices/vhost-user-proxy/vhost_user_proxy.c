@@ -240,12 +240,16 @@ static void make_ops(struct cvmm_vhost_user_proxy *p)
 
 /* ---- life ---------------------------------------------------------------------------------------- */
 
+/* Of the front-end, which does not know which device it is. */
 static void forward_log(void *ctx, enum cvmm_log_level level, const char *message)
 {
+	static const char prefix[] = "vhost-user: ";
 	struct cvmm_vhost_user_proxy *p = ctx;
 
-	cvmm_log_limited(p->config.log, &p->frontend_log_limit, level, "%s: %s", p->kind->name,
-			 message);
+	if (strncmp(message, prefix, sizeof(prefix) - 1) == 0)
+		message += sizeof(prefix) - 1;
+	cvmm_log_limited(p->config.log, &p->frontend_log_limit, level, "vhost-user %s: %s",
+			 p->kind->name, message);
 }
 
 static void *run_thread(void *arg)

@@ -223,27 +223,37 @@ static void give_up(struct cvmm_vhost_user_proxy *p, const char *why)
 		tell_loop(p, PROXY_NEEDS_RESET);
 }
 
+static uint64_t longer(uint64_t delay_ns)
+{
+	return delay_ns * 2 < DELAY_MAX_NS ? delay_ns * 2 : DELAY_MAX_NS;
+}
+
 static void wait_for_another(struct cvmm_vhost_user_proxy *p)
 {
 	uint64_t now_ns = cvmm_clock_ns();
+	bool lasted = now_ns - p->connected_at_ns >= LASTED_NS;
 
 	p->deadline_ns = now_ns + p->config.reconnect_timeout_ms * CVMM_NS_PER_MS;
-	if (now_ns - p->connected_at_ns >= LASTED_NS || !p->delay_ns)
-		p->delay_ns = DELAY_FIRST_NS;
+	p->delay_ns = lasted || !p->delay_ns ? DELAY_FIRST_NS : longer(p->delay_ns);
 	if (cvmm_timer_arm(p->retry, p->delay_ns, 0))
 		give_up(p, "cannot wait for another back-end");
 }
 
 /* A back-end that is still there must see it, before another one gets the queues. */
-static void lose(struct cvmm_vhost_user_proxy *p, const char *why)
+static void drop_connection(struct cvmm_vhost_user_proxy *p)
 {
-	int fd = cvmm_vhost_user_frontend_fd(p->fe);
+	int fd = p->fe ? cvmm_vhost_user_frontend_fd(p->fe) : -1;
 
 	detach(p);
 	if (fd >= 0)
 		(void)shutdown(fd, SHUT_RDWR);
 	if (!any_running(p))
 		close_session(p);
+}
+
+static void lose(struct cvmm_vhost_user_proxy *p, const char *why)
+{
+	drop_connection(p);
 	say(p, CVMM_LOG_WARN, "the back-end %s: waiting for another one", why);
 	wait_for_another(p);
 }
@@ -296,20 +306,22 @@ static void on_retry(void *ctx)
 	struct cvmm_vhost_user_proxy *p = ctx;
 	struct cvmm_error err = { 0 };
 	int r = try_again(p, &err);
+	bool is_late = cvmm_clock_ns() >= p->deadline_ns;
 
 	if (!r) {
 		have_another(p);
 		return;
 	}
-	detach(p);
-	if (!any_running(p))
-		close_session(p);
-	/* The first two: it is not known where the queues were, and never will be. */
-	if (r == -EOPNOTSUPP || r == -EINVAL || cvmm_clock_ns() >= p->deadline_ns) {
+	drop_connection(p);
+	if (is_late)
+		(void)cvmm_error_prefix(&err, "no other back-end within %u ms",
+					p->config.reconnect_timeout_ms);
+	/* The last two: it is not known where the queues were, and never will be. */
+	if (is_late || r == -EOPNOTSUPP || r == -EINVAL) {
 		give_up(p, err.message);
 		return;
 	}
-	p->delay_ns = p->delay_ns * 2 < DELAY_MAX_NS ? p->delay_ns * 2 : DELAY_MAX_NS;
+	p->delay_ns = longer(p->delay_ns);
 	if (cvmm_timer_arm(p->retry, p->delay_ns, 0))
 		give_up(p, "cannot wait for another back-end");
 }

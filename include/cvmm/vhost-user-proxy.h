@@ -10,7 +10,8 @@
  * Guest memory must be of regions that have descriptors (CVMM_MEM_MEMFD, _FILE, _HUGETLB).
  *
  * When the back-end dies the device pauses, and goes on when there is one again: its requests stay in the
- * queues and, where the back-end offers INFLIGHT_SHMFD, in an inflight region. If none comes in time the
+ * queues and, where the back-end offers INFLIGHT_SHMFD, in an inflight region. Back-ends without one must
+ * have served their queues in order. If it cannot be known what the back-end had, or none comes in time, the
  * device asks for a reset.
  *
  * A proxy has a thread of its own, which talks to the back-end: it may have to wait, and nobody else

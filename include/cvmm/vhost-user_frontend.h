@@ -128,9 +128,9 @@ CVMM_API void cvmm_vhost_user_frontend_destroy(struct cvmm_vhost_user_frontend *
  * back-ends can do with: features, status, memory, log, inflight region, queues that were started, from where they were;
  * then each gets a kick. The features offered must include those in use. The GPU's socket is not kept.
  *
- * Split queues go on from the index in their used ring, so a back-end that gives buffers back in another
- * order than it took them needs an inflight region. Packed ones go on from what the inflight region says; without
- * one they can only if nothing was given back yet.
+ * Split queues go on from the index in their used ring; without an inflight region they can only if the rings
+ * show that the back-end gave buffers back in the order in which it took them. Packed ones go on from what
+ * the inflight region says; without one they can only if nothing was given back yet.
  *
  * Return: 0; -EPROTO with a message if the back-end has become another one; -EOPNOTSUPP with a message, and
  * @fd was not used, if nobody knows where a queue was: reset the device; or negative errno. After a failure the

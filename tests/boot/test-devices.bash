@@ -62,7 +62,7 @@ test_entropy_goes_on_when_its_program_is_killed() {
 	exec 8>in
 	for round in 1 2 3 4 5 6; do
 		wait_for_lines $(($(lines) + 20))
-		kill -KILL "$rng"
+		kill -KILL "$rng" || fail "the program has ended: $(cat rng.log)"
 		wait "$rng" 2>/dev/null
 		[ "$round" != 2 ] || sleep 2
 		start_rng
@@ -76,7 +76,7 @@ test_entropy_goes_on_when_its_program_is_killed() {
 
 start_blk() {
 	rm -f blk.sock
-	test-blk --image disk --socket-path blk.sock >>blk.log 2>&1 &
+	test-blk --sandbox none --image disk --socket-path blk.sock >>blk.log 2>&1 &
 	blk=$!
 }
 
@@ -100,7 +100,7 @@ disk_of_another_program() { # [OPTION...]
 	wait_for ready out
 	while kill -0 "$vm" 2>/dev/null && ! grep -q done out; do
 		sleep 0.7
-		kill -KILL "$blk"
+		kill -KILL "$blk" || fail "the program has ended: $(cat blk.log)"
 		wait "$blk" 2>/dev/null
 		start_blk
 		rounds=$((rounds + 1))
