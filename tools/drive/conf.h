@@ -517,10 +517,10 @@ int conf_peer_connect(struct conf_peer *peer, uint64_t deadline_ns, struct cvmm_
 /* Who serves the connection, by its credentials; 0 if that is not known. */
 int conf_peer_pid(const struct conf_peer *peer);
 /*
- * Whether a process that it started has crashed since the last call. @text gets how, and the last lines
- * that it printed.
+ * Whether a process that it started has crashed since the last call. @how gets how, and @output the last
+ * lines that it printed; both have room for CONF_TEXT_SIZE.
  */
-bool conf_peer_crashed(struct conf_peer *peer, char *text, size_t size);
+bool conf_peer_crashed(struct conf_peer *peer, char *how, char *output);
 /* End the process, for a back-end that does not serve any more. Return: whether there was one to end. */
 bool conf_peer_kill(struct conf_peer *peer);
 
@@ -547,6 +547,8 @@ int conf_run(const struct conf_options *options, FILE *out,
 extern const struct conf_group *const conf_groups[];
 extern const size_t conf_group_count;
 
+/* Whether one of the patterns of --only takes a test. */
+bool conf_is_wanted(const char *only, const struct conf_group *group, const struct conf_test *test);
 /* Call @fn for each test that the patterns take (NULL: all), until it returns false. Return: how many. */
 unsigned int conf_list(const char *only,
 		       bool (*fn)(void *ctx, const struct conf_group *group,

@@ -262,7 +262,7 @@ static void log_fd_is_signalled(struct conf *t)
 	set_log_base(t, &log);
 	set_logging(t, true);
 	conf_one_request(t, 0);
-	if (poll(&p, 1, (int)t->options->timeout_ms) != 1)
+	if (poll(&p, 1, (int)t->options->quiet_ms) != 1)
 		conf_fail(t, "the front-end is not told that the log was modified");
 }
 

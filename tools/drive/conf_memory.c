@@ -142,7 +142,7 @@ static void across_regions(struct conf *t)
 	conf_queues_start(t, true);
 	/* Its longest segment crosses from one to the other. */
 	memset(r, 0, sizeof(*r));
-	r->gpa = CONF_BUFFERS_GPA + CONF_REGION_BYTES - 30;
+	r->gpa = CONF_BUFFERS_GPA + CONF_REGION_BYTES - 32;
 	memset(conf_ptr(t, r->gpa, CONF_REQUEST_BYTES), 0xa5, CONF_REQUEST_BYTES);
 	t->device->build(t, r);
 	conf_submit(t, t->queue, r);

@@ -43,6 +43,7 @@ struct conf_peer {
 	bool killed; /* by us, so that the signal is none of its own */
 	bool crashed;
 	char how[64];
+	char last_words[CONF_TEXT_SIZE];
 };
 
 int conf_peer_create(const char *socket, const char *command, struct conf_peer **ret_peer)
@@ -90,6 +91,21 @@ static void look_at_status(struct conf_peer *peer, int status)
 	}
 }
 
+/* The last lines that the process printed, into CONF_TEXT_SIZE bytes. */
+static void get_output(const struct conf_peer *peer, char *text)
+{
+	off_t end = peer->log_fd < 0 ? 0 : lseek(peer->log_fd, 0, SEEK_END);
+	off_t from = end > (off_t)TAIL_BYTES ? end - (off_t)TAIL_BYTES : 0;
+	ssize_t n = end > 0 ? pread(peer->log_fd, text, TAIL_BYTES, from) : 0;
+
+	while (n > 0 && text[n - 1] == '\n')
+		n--;
+	text[n > 0 ? n : 0] = '\0';
+	for (char *p = text; *p; p++)
+		if (*p == '\n')
+			*p = '|';
+}
+
 /* Whether what we started runs. */
 static bool is_running(struct conf_peer *peer)
 {
@@ -100,6 +116,8 @@ static bool is_running(struct conf_peer *peer)
 	if (waitpid(peer->pid, &status, WNOHANG) != peer->pid)
 		return true;
 	look_at_status(peer, status);
+	if (peer->crashed)
+		get_output(peer, peer->last_words);
 	peer->status = status;
 	peer->pid = 0;
 	return false;
@@ -117,39 +135,17 @@ static _Noreturn void be_the_command(const struct conf_peer *peer)
 	_exit(127);
 }
 
-/* The last lines that the process printed. */
-static void add_output(const struct conf_peer *peer, char *text, size_t size)
-{
-	char tail[TAIL_BYTES + 1];
-	off_t end = peer->log_fd < 0 ? 0 : lseek(peer->log_fd, 0, SEEK_END);
-	off_t from = end > (off_t)TAIL_BYTES ? end - (off_t)TAIL_BYTES : 0;
-	size_t len = strlen(text);
-	ssize_t n;
-
-	if (end <= 0)
-		return;
-	n = pread(peer->log_fd, tail, TAIL_BYTES, from);
-	if (n <= 0)
-		return;
-	while (n > 0 && tail[n - 1] == '\n')
-		n--;
-	tail[n] = '\0';
-	for (char *p = tail; *p; p++)
-		if (*p == '\n')
-			*p = '|';
-	snprintf(text + len, size - len, "; it printed: %s", tail);
-}
-
 static int start(struct conf_peer *peer, struct cvmm_error *err)
 {
 	pid_t pid;
 
 	if (peer->vain_starts++ == VAIN_STARTS_MAX) {
-		char output[CONF_TEXT_SIZE] = "";
+		char output[CONF_TEXT_SIZE];
 
-		add_output(peer, output, sizeof(output));
+		get_output(peer, output);
 		return cvmm_fail(err, -ENOEXEC,
-				 "the command ends before it can be connected to, with status %d%s",
+				 "the command ends before it can be connected to, with status "
+				 "%d: %.400s",
 				 WIFEXITED(peer->status) ? WEXITSTATUS(peer->status) : -1, output);
 	}
 	peer->started_ns = cvmm_clock_ns();
@@ -184,14 +180,14 @@ bool conf_peer_kill(struct conf_peer *peer)
 	return true;
 }
 
-bool conf_peer_crashed(struct conf_peer *peer, char *text, size_t size)
+bool conf_peer_crashed(struct conf_peer *peer, char *how, char *output)
 {
 	is_running(peer);
 	if (!peer->crashed)
 		return false;
 	peer->crashed = false;
-	snprintf(text, size, "%s", peer->how);
-	add_output(peer, text, size);
+	snprintf(how, CONF_TEXT_SIZE, "%s", peer->how);
+	snprintf(output, CONF_TEXT_SIZE, "%s", peer->last_words);
 	return true;
 }
 

@@ -22,8 +22,7 @@ const struct conf_group *const conf_groups[] = {
 const size_t conf_group_count = CVMM_ARRAY_SIZE(conf_groups);
 
 /* Whether one of the patterns of --only, with commas between them, takes a test. */
-static bool is_wanted(const char *only, const struct conf_group *group,
-		      const struct conf_test *test)
+bool conf_is_wanted(const char *only, const struct conf_group *group, const struct conf_test *test)
 {
 	char name[128], pattern[128];
 
@@ -55,7 +54,7 @@ static unsigned int for_each_test(const char *only,
 		const struct conf_group *group = conf_groups[g];
 
 		for (size_t i = 0; i < group->count; i++) {
-			if (only && !is_wanted(only, group, &group->tests[i]))
+			if (only && !conf_is_wanted(only, group, &group->tests[i]))
 				continue;
 			n++;
 			if (fn && !fn(ctx, group, &group->tests[i]))
@@ -145,13 +144,15 @@ static bool connects(struct conf *t)
 static bool serves_another(struct conf *t)
 {
 	const struct conf_trace trace = t->result.trace;
-	char text[CONF_TEXT_SIZE], how[CONF_TEXT_SIZE - 64];
+	char text[CONF_TEXT_SIZE], how[CONF_TEXT_SIZE], output[CONF_TEXT_SIZE];
 	bool served = connects(t);
 
 	t->result.trace = trace;
-	if (conf_peer_crashed(t->peer, how, sizeof(how))) {
-		snprintf(text, sizeof(text), "the back-end died: %s", how);
+	if (conf_peer_crashed(t->peer, how, output)) {
+		snprintf(text, sizeof(text), "the back-end died: %.500s", how);
 		add_finding(t, text);
+		if (*output)
+			conf_note(t, "it printed: %s", output);
 	} else if (!served) {
 		snprintf(text, sizeof(text), "%s", t->result.notes[CONF_NOTES_MAX - 1]);
 		add_finding(t, text);

@@ -325,16 +325,16 @@ static void used_at_the_end(struct conf *t)
 static void kick_bit_8_and_fd(struct conf *t)
 {
 	int read_end, write_end;
-	enum conf_verdict verdict;
 
 	conf_pipe(t, &read_end, &write_end);
-	verdict = conf_try_fd(t, CVMM_VHOST_USER_SET_VRING_CALL, CVMM_VHOST_USER_VRING_NO_FD,
-			      write_end);
+	conf_refused(t,
+		     conf_try_fd(t, CVMM_VHOST_USER_SET_VRING_CALL, CVMM_VHOST_USER_VRING_NO_FD,
+				 write_end),
+		     "SET_VRING_CALL with bit 8 and a descriptor");
 	conf_close(t);
 	conf_drop(t, write_end);
 	if (!conf_other_end_is_closed(read_end))
 		conf_fail(t, "the descriptor stays open after the connection ended");
-	conf_refused(t, verdict, "SET_VRING_CALL with bit 8 and a descriptor");
 }
 
 static void kick_without_bit_8_and_fd(struct conf *t)
@@ -436,6 +436,7 @@ static void call_replaced(struct conf *t)
 
 	conf_one_request(t, 0);
 	t->queue->call = conf_eventfd(t);
+	t->queue->calls = 0;
 	conf_queue_send_call(t, t->queue);
 	conf_one_request(t, 1);
 	if (!t->queue->calls && !is_signalled(t->queue->call, t->options->timeout_ms))

@@ -78,22 +78,6 @@ int drive_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret_num
 	return 0;
 }
 
-void drive_print_json_string(FILE *out, const char *text)
-{
-	putc('"', out);
-	for (const char *p = text; *p; p++) {
-		unsigned char c = (unsigned char)*p;
-
-		if (c == '"' || c == '\\')
-			fprintf(out, "\\%c", c);
-		else if (c < 0x20)
-			fprintf(out, "\\u%04x", c);
-		else
-			putc(c, out);
-	}
-	putc('"', out);
-}
-
 static void help(FILE *out)
 {
 	fputs("usage: cvmm-drive COMMAND [ARG...]\n"
