@@ -163,7 +163,8 @@ static void break_queue(struct cvmm_rng *rng)
 
 /*
  * Serve one chain. Readable pieces, which a driver must not add (5.4.6.1), are ignored. Return: 1
- * if a chain was given back, 0 if there was none, -EAGAIN if it has to wait, -EPROTO.
+ * if a chain was given back, 0 if there was none, -EAGAIN if it has to wait, -EBUSY if it is not
+ * translated yet, -EPROTO.
  */
 static int serve_one(struct cvmm_rng *rng)
 {
@@ -172,7 +173,7 @@ static int serve_one(struct cvmm_rng *rng)
 	ssize_t len;
 
 	if (r != 1)
-		return r;
+		return r == -EAGAIN ? -EBUSY : r;
 	len = limit(rng, chain.writable_bytes < CVMM_RNG_REQUEST_BYTES_MAX
 				 ? chain.writable_bytes
 				 : CVMM_RNG_REQUEST_BYTES_MAX);
@@ -219,7 +220,7 @@ static void serve(struct cvmm_rng *rng)
 		cvmm_timer_arm(rng->again, 0, 0);
 	else if (r == -EAGAIN)
 		wait_for_bytes(rng);
-	else if (r)
+	else if (r && r != -EBUSY) /* the translation comes with a kick */
 		break_queue(rng);
 }
 

@@ -39,6 +39,10 @@ static int set_fd(void *ctx, const char *value, struct cvmm_error *err)
 	if (settings->fd_count == CVMM_DAEMON_SOCKETS_MAX)
 		return cvmm_fail(err, -EINVAL, "is given more than %u times",
 				 CVMM_DAEMON_SOCKETS_MAX);
+	for (size_t i = 0; i < settings->fd_count; i++) {
+		if (settings->fds[i] == (int)fd)
+			return cvmm_fail(err, -EINVAL, "%d is given twice", (int)fd);
+	}
 	settings->fds[settings->fd_count++] = (int)fd;
 	return 0;
 }

@@ -321,6 +321,41 @@ static void a_ring_whose_memory_goes_fails_and_can_be_started_anew(void **state)
 	expect_service(b, 0);
 }
 
+static void a_region_that_is_replaced_costs_no_ring(void **state)
+{
+	struct bench *b = *state;
+
+	start_all(b, 0, SPLIT);
+	expect_service(b, 0);
+	assert_int_equal(remove_region(b, ram_region(), 0), 0);
+	assert_int_equal(add_region(b, ram_region(), b->ram_fd), 0);
+	expect_service(b, 0);
+}
+
+static void a_device_that_cannot_take_queues_one_by_one_gets_them_together(void **state)
+{
+	struct cvmm_virtio_device_ops ops = dev_ops;
+	struct bench *b;
+	void *p;
+
+	(void)state;
+	ops.queue_start = NULL;
+	ops.queue_stop = NULL;
+	p = b = bench_of(&ops, NULL, 0);
+	start_all(b, 0, SPLIT);
+	expect_service(b, 0);
+	make_ring(b, 1, SPLIT);
+	start_ring(b, 1, 0);
+	assert_int_equal(b->dev.starts, 2);
+	assert_int_equal(b->dev.stops, 1);
+	expect_service(b, 0);
+	expect_service(b, 1);
+	assert_int_equal(get_base(b, CVMM_VHOST_USER_GET_VRING_BASE, 1), 1);
+	expect_service(b, 0);
+	assert_int_equal(get_base(b, CVMM_VHOST_USER_GET_VRING_BASE, 0), 3);
+	bench_free(&p);
+}
+
 static void with_gpa_addresses_rings_and_regions_have_one_address(void **state)
 {
 	struct bench *b = *state;
@@ -899,6 +934,8 @@ int main(void)
 		T(a_table_with_one_bad_region_changes_nothing),
 		T(rings_go_on_when_memory_comes_and_goes),
 		T(a_ring_whose_memory_goes_fails_and_can_be_started_anew),
+		T(a_region_that_is_replaced_costs_no_ring),
+		cmocka_unit_test(a_device_that_cannot_take_queues_one_by_one_gets_them_together),
 		T(with_gpa_addresses_rings_and_regions_have_one_address),
 		T(requests_are_served_and_the_driver_is_called),
 		T(packed_rings_are_served),

@@ -49,8 +49,11 @@ int vu_set_features(struct cvmm_vhost_user_backend *b, struct cvmm_vhost_user_ms
 	r = (features ^ before) & CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_ACCESS_PLATFORM)
 		    ? vu_mem_update_iommu(b, err)
 		    : 0;
-	if (r)
+	if (r) {
+		b->features = before;
+		(void)cvmm_dirty_set_enabled(b->mem.log, before & LOG_ALL);
 		return r;
+	}
 	/* Who does not know of enabling cannot do it. */
 	for (unsigned int i = 0; i < b->queue_count && !(features & PROTOCOL_FEATURES); i++)
 		b->queues[i].enabled = true;

@@ -61,6 +61,7 @@ struct vu_queue {
 	bool enabled;
 	bool running;
 	bool failed;
+	bool broken;  /* by the driver: other memory does not help */
 	bool stalled; /* a kick waits for translations */
 	struct cvmm_notifier kick;
 	struct cvmm_notifier call;
