@@ -46,6 +46,7 @@ static int create_device(void *ctx, unsigned int index,
 		.fd = rng->fd,
 		.max_bytes = rng->max_bytes == UINT64_MAX ? 0 : rng->max_bytes,
 		.period_ms = (uint32_t)rng->period_ms,
+		.queue_size = CVMM_RNG_QUEUE_SIZE_MAX,
 		.log = config->log,
 	};
 
@@ -54,10 +55,12 @@ static int create_device(void *ctx, unsigned int index,
 	config->ops = &cvmm_rng_ops;
 	config->dev = rng->devices[index];
 	/*
-	 * QEMU's vhost-user-rng takes a back-end that was started anew for the old one. With slots it
-	 * would not tell it about memory again; without, it always does.
+	 * There is no configuration space, and QEMU warns of back-ends that could read it. And QEMU's
+	 * vhost-user-rng takes a back-end that was started anew for the old one: with memory slots it
+	 * would not tell it about memory again, without it always does.
 	 */
-	config->protocol_withhold = CVMM_VHOST_USER_PROTOCOL(CONFIGURE_MEM_SLOTS);
+	config->protocol_withhold =
+		CVMM_VHOST_USER_PROTOCOL(CONFIG) | CVMM_VHOST_USER_PROTOCOL(CONFIGURE_MEM_SLOTS);
 	return ret;
 }
 

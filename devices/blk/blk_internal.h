@@ -102,6 +102,28 @@ int blk_storage_discard(struct blk_storage *s, uint64_t offset, uint64_t len_byt
 int blk_storage_write_zeroes(struct blk_storage *s, uint64_t offset, uint64_t len_bytes,
 			     bool unmap);
 
+/* ---- what is not the same everywhere: blk_host_linux.c, blk_host_posix.c ------------------------ */
+
+/* What a block device says of itself. @physical_bytes: 0 if it does not tell. */
+struct blk_device {
+	uint64_t bytes;
+	uint32_t block_bytes; /* logical block */
+	uint32_t physical_bytes;
+	bool read_only;
+};
+
+/* All return 0 or negative errno; -EOPNOTSUPP, among others, for what cannot be done here. */
+int blk_host_probe(int fd, struct blk_device *ret_device);
+int blk_host_discard_device(int fd, uint64_t offset, uint64_t len_bytes);
+int blk_host_punch(int fd, uint64_t offset, uint64_t len_bytes); /* reads as zeroes then */
+int blk_host_zero(int fd, uint64_t offset, uint64_t len_bytes);	 /* with its space reserved */
+
+/* Never waits: -EAGAIN, -EWOULDBLOCK or -EACCES if somebody else has it. */
+int blk_host_lock(int fd, bool exclusive);
+void blk_host_unlock(int fd);
+
+void blk_host_name_thread(pthread_t thread, const char *name);
+
 /* ---- requests -------------------------------------------------------------------------------- */
 
 /*

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-/*
- * The image: opening, locking, and the system calls behind each request. Linux only: block device
- * ioctls, fallocate() modes and open file description locks.
- */
+/* The image: opening, and the system calls behind each request. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/falloc.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "blk_internal.h"
+
+#ifndef O_DIRECT
+#define O_DIRECT 0 /* then no descriptor has it */
+#endif
 
 #define BLOCK_BYTES_MAX 65536U
 #define FILE_PHYSICAL_BYTES 4096U /* what file systems allocate in */
@@ -27,24 +26,24 @@ static const char *image_name(const struct cvmm_blk_config *config)
 static int probe_device(struct blk_storage *s, const char *name, uint64_t *ret_bytes,
 			struct cvmm_error *err)
 {
-	unsigned int physical = 0;
-	int logical = 0, locked = 0;
+	struct blk_device device = { 0 };
+	int r = blk_host_probe(s->fd, &device);
 
-	if (ioctl(s->fd, BLKGETSIZE64, ret_bytes) || ioctl(s->fd, BLKSSZGET, &logical))
-		return cvmm_fail(err, -errno, "disk image %s: cannot get its size: %s", name,
-				 strerror(errno));
-	if (!s->read_only && !ioctl(s->fd, BLKROGET, &locked) && locked)
+	if (r)
+		return cvmm_fail(err, r, "disk image %s: cannot get its size: %s", name,
+				 strerror(-r));
+	if (!s->read_only && device.read_only)
 		return cvmm_fail(err, -EROFS, "disk image %s is read-only; open it read-only",
 				 name);
-	if (logical < (int)CVMM_BLK_SECTOR_BYTES || logical > (int)BLOCK_BYTES_MAX)
-		return cvmm_fail(err, -EINVAL, "disk image %s has blocks of %d bytes", name,
-				 logical);
+	if (device.block_bytes < CVMM_BLK_SECTOR_BYTES || device.block_bytes > BLOCK_BYTES_MAX)
+		return cvmm_fail(err, -EINVAL, "disk image %s has blocks of %u bytes", name,
+				 device.block_bytes);
+	*ret_bytes = device.bytes;
 	s->block_device = true;
-	s->block_bytes = (uint32_t)logical;
+	s->block_bytes = device.block_bytes;
 	s->physical_bytes = s->block_bytes;
-	if (!ioctl(s->fd, BLKPBSZGET, &physical) && physical > s->block_bytes &&
-	    cvmm_is_pow2(physical))
-		s->physical_bytes = physical;
+	if (device.physical_bytes > s->block_bytes && cvmm_is_pow2(device.physical_bytes))
+		s->physical_bytes = device.physical_bytes;
 	return 0;
 }
 
@@ -91,7 +90,7 @@ static int apply_block_size(struct blk_storage *s, const struct cvmm_blk_config 
 static int probe(struct blk_storage *s, const struct cvmm_blk_config *config,
 		 struct cvmm_error *err)
 {
-	uint64_t bytes;
+	uint64_t bytes = 0;
 	struct stat st;
 	int r = 0;
 
@@ -128,23 +127,21 @@ static int probe(struct blk_storage *s, const struct cvmm_blk_config *config,
 static int lock_image(struct blk_storage *s, const struct cvmm_blk_config *config,
 		      struct cvmm_error *err)
 {
-	struct flock lock = {
-		.l_type = config->read_only ? F_RDLCK : F_WRLCK,
-		.l_whence = SEEK_SET,
-	};
+	int r;
 
 	if (config->no_lock)
 		return 0;
-	if (!fcntl(s->fd, F_OFD_SETLK, &lock)) {
+	r = blk_host_lock(s->fd, !config->read_only);
+	if (!r) {
 		s->locked = true;
 		return 0;
 	}
-	if (errno == EAGAIN || errno == EACCES)
+	if (r == -EAGAIN || r == -EWOULDBLOCK || r == -EACCES)
 		return cvmm_fail(err, -EBUSY, "disk image %s is in use by another VM",
 				 image_name(config));
 	/* Some file systems have no locks: going on is what their users expect. */
 	cvmm_log(config->log, CVMM_LOG_WARN, "disk image %s cannot be locked: %s",
-		 image_name(config), strerror(errno));
+		 image_name(config), strerror(-r));
 	return 0;
 }
 
@@ -171,11 +168,9 @@ int blk_storage_open(struct blk_storage *s, const struct cvmm_blk_config *config
 
 void blk_storage_close(struct blk_storage *s)
 {
-	struct flock unlock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
-
 	/* The caller may still hold a descriptor of the same description, and with it the lock. */
 	if (s->locked)
-		(void)fcntl(s->fd, F_OFD_SETLK, &unlock);
+		blk_host_unlock(s->fd);
 	s->locked = false;
 	cvmm_close_fd(&s->fd);
 }
@@ -236,16 +231,6 @@ int blk_storage_flush(struct blk_storage *s)
 
 /* ---- discarding and zeroing ---------------------------------------------------------------- */
 
-static int allocate(struct blk_storage *s, int mode, uint64_t offset, uint64_t len_bytes)
-{
-	int r;
-
-	do
-		r = fallocate(s->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len_bytes);
-	while (r && errno == EINTR);
-	return r ? -errno : 0;
-}
-
 static bool unsupported(int r)
 {
 	return r == -EOPNOTSUPP || r == -ENOSYS || r == -ENOTTY || r == -ENODEV;
@@ -253,13 +238,9 @@ static bool unsupported(int r)
 
 int blk_storage_discard(struct blk_storage *s, uint64_t offset, uint64_t len_bytes)
 {
-	uint64_t range[2] = { offset, len_bytes };
-	int r;
+	int r = s->block_device ? blk_host_discard_device(s->fd, offset, len_bytes)
+				: blk_host_punch(s->fd, offset, len_bytes);
 
-	if (s->block_device)
-		r = ioctl(s->fd, BLKDISCARD, range) ? -errno : 0;
-	else
-		r = allocate(s, FALLOC_FL_PUNCH_HOLE, offset, len_bytes);
 	/* A discard is advice: storage that cannot follow it has still done nothing wrong. */
 	return unsupported(r) ? 0 : r;
 }
@@ -303,9 +284,9 @@ int blk_storage_write_zeroes(struct blk_storage *s, uint64_t offset, uint64_t le
 	int r = -EOPNOTSUPP;
 
 	if (unmap)
-		r = allocate(s, FALLOC_FL_PUNCH_HOLE, offset, len_bytes);
+		r = blk_host_punch(s->fd, offset, len_bytes);
 	if (unsupported(r))
-		r = allocate(s, FALLOC_FL_ZERO_RANGE, offset, len_bytes);
+		r = blk_host_zero(s->fd, offset, len_bytes);
 	/* EINVAL: a device whose blocks the range does not match. */
 	if (unsupported(r) || r == -EINVAL)
 		r = write_zeroes_slowly(s, offset, len_bytes);

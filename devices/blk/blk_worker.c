@@ -106,7 +106,7 @@ static int start_thread(struct blk_worker *w)
 	if (r)
 		return -r;
 	w->has_thread = true;
-	pthread_setname_np(w->thread, "cvmm-blk");
+	blk_host_name_thread(w->thread, "cvmm-blk");
 	return 0;
 }
 

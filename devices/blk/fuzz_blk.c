@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../tests/support/descriptors.h"
 #include "../../tests/support/device_harness.h"
 #include "blk_internal.h"
 
@@ -57,7 +58,7 @@ static void fuzz_init(struct fuzz *f, uint8_t options)
 
 	memset(f, 0, sizeof(*f));
 	f->read_only = options & 1;
-	f->fd = memfd_create("disk", MFD_CLOEXEC);
+	f->fd = test_file();
 	harness_must(f->fd >= 0);
 	memset(image, IMAGE_BYTE, sizeof(image));
 	harness_must(!cvmm_pwrite_full(f->fd, image, sizeof(image), 0));

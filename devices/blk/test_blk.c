@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/loop.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,8 +8,12 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <linux/loop.h>
+#endif
 #include <cmocka.h>
 
+#include "../../tests/support/descriptors.h"
 #include "../../tests/support/device_harness.h"
 #include "blk_internal.h"
 
@@ -30,7 +33,7 @@ struct disk {
 
 static int make_image(uint64_t len_bytes)
 {
-	int fd = memfd_create("disk", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd = test_file();
 
 	assert_true(fd >= 0);
 	assert_int_equal(ftruncate(fd, (off_t)len_bytes), 0);
@@ -676,6 +679,11 @@ static void discard_frees_space_and_keeps_the_size(void **state)
 	disk_init(&d);
 	assert_int_equal(fstat(d.fd, &before), 0);
 	assert_int_equal(one_range(&d, BLK_T_DISCARD, 0, DISK_SECTORS, 0), BLK_S_OK);
+	if (blk_host_punch(d.fd, 0, SECTOR) == -EOPNOTSUPP) {
+		disk_fini(&d);
+		print_message("SKIP: this system cannot free the space of files\n");
+		skip();
+	}
 	assert_int_equal(fstat(d.fd, &after), 0);
 	assert_true(after.st_size == before.st_size);
 	assert_true(after.st_blocks < before.st_blocks);
@@ -792,10 +800,11 @@ static void zeroes_can_be_written_without_help_of_the_file_system(void **state)
 
 /*
  * A loop device on the file, with blocks of @block_bytes; it goes when its last descriptor is
- * closed. Skips the test where there is none to be had.
+ * closed. Return: -1 where there is none to be had.
  */
-static int make_block_device(int file, uint32_t block_bytes)
+static int open_loop_device(int file, uint32_t block_bytes)
 {
+#ifdef __linux__
 	struct loop_config config = {
 		.fd = (uint32_t)file,
 		.block_size = block_bytes,
@@ -816,9 +825,28 @@ static int make_block_device(int file, uint32_t block_bytes)
 	}
 	if (control >= 0)
 		close(control);
+	return fd;
+#else
+	(void)file;
+	(void)block_bytes;
+	return -1;
+#endif
+}
+
+/* Takes the file. */
+static int make_block_device(int file, uint32_t block_bytes)
+{
+	int fd = open_loop_device(file, block_bytes);
+	struct blk_device device;
+
 	close(file);
 	if (fd < 0) {
 		print_message("SKIP: no loop device can be had here\n");
+		skip();
+	}
+	if (blk_host_probe(fd, &device) || device.block_bytes != block_bytes) {
+		close(fd);
+		print_message("SKIP: the blocks of devices are not known here\n");
 		skip();
 	}
 	return fd;
@@ -889,15 +917,26 @@ static void an_image_that_shrank_fails_requests_only(void **state)
 	disk_fini(&d);
 }
 
+/* Makes all writes fail, for good. Return: false if the system cannot. */
+static bool seal(int fd)
+{
+#ifdef F_ADD_SEALS
+	return !fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE);
+#else
+	(void)fd;
+	return false;
+#endif
+}
+
 static void storage_that_refuses_writes_fails_requests_only(void **state)
 {
 	struct disk d;
 
 	(void)state;
 	disk_init(&d);
-	if (fcntl(d.fd, F_ADD_SEALS, F_SEAL_WRITE)) {
+	if (!seal(d.fd)) {
 		disk_fini(&d);
-		print_message("SKIP: the system's memfd cannot be sealed\n");
+		print_message("SKIP: the system's files cannot be sealed\n");
 		skip();
 	}
 	assert_int_equal(write_sectors(&d, 0, SECTOR), BLK_S_IOERR);
@@ -1008,7 +1047,7 @@ struct image_file {
 static void image_file_make(struct image_file *f)
 {
 	strcpy(f->path, "/tmp/cvmm-test-blk-XXXXXX");
-	f->fd = mkostemp(f->path, O_CLOEXEC);
+	f->fd = mkstemp(f->path);
 	assert_true(f->fd >= 0);
 	assert_int_equal(ftruncate(f->fd, DISK_BYTES), 0);
 }
@@ -1110,7 +1149,7 @@ static void descriptors_that_cannot_work_are_refused(void **state)
 	config.fd = reopen(&f, O_RDWR | O_APPEND);
 	assert_refused(&config, -EINVAL);
 	close(config.fd);
-	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+	assert_int_equal(test_pipe(pipe_fds, false), 0);
 	config = (struct cvmm_blk_config){ .fd = pipe_fds[0], .read_only = true };
 	assert_refused(&config, -EINVAL);
 	close(pipe_fds[0]);

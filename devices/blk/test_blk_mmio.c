@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "../../tests/support/descriptors.h"
 #include "../../tests/support/device_harness.h"
 #include "blk_internal.h"
 
@@ -60,7 +61,7 @@ static void vm_init(struct vm *vm)
 	struct cvmm_blk_config blk = { 0 };
 
 	memset(vm, 0, sizeof(*vm));
-	vm->fd = memfd_create("disk", MFD_CLOEXEC);
+	vm->fd = test_file();
 	assert_true(vm->fd >= 0);
 	assert_int_equal(ftruncate(vm->fd, DISK_SECTORS * CVMM_BLK_SECTOR_BYTES), 0);
 	blk.fd = vm->fd;

@@ -11,6 +11,7 @@
 
 #include <cvmm/console.h>
 
+#include "../../tests/support/descriptors.h"
 #include "../../tests/support/device_harness.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -121,7 +122,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int fds[2];
 
 	signal(SIGPIPE, SIG_IGN);
-	harness_must(!pipe2(fds, O_NONBLOCK | O_CLOEXEC));
+	harness_must(!test_pipe(fds, true));
 	for (unsigned int i = 0; i < PORTS; i++)
 		ports[i].in_fd = ports[i].out_fd = -1;
 	ports[0].out_fd = fds[1];

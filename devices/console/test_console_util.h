@@ -14,6 +14,7 @@
 
 #include <cvmm/console.h>
 
+#include "../../tests/support/descriptors.h"
 #include "../../tests/support/device_harness.h"
 
 #define CONTROL_RX 2U
@@ -244,7 +245,7 @@ static inline struct pipe_ends make_pipe(void)
 {
 	int fds[2];
 
-	assert_int_equal(pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
+	assert_int_equal(test_pipe(fds, true), 0);
 	return (struct pipe_ends){ fds[0], fds[1] };
 }
 

@@ -15,22 +15,22 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "rng_internal.h"
 
 #define RNG_QUEUES 1U
-#define RNG_PIECES_MAX (2U * CVMM_RNG_QUEUE_SIZE_MAX)
-#define RNG_CHAINS_PER_ROUND CVMM_RNG_QUEUE_SIZE_MAX
+#define RNG_CHAINS_PER_ROUND 64U
 #define RNG_RETRY_NS (UINT64_C(100) * CVMM_NS_PER_MS)
 #define RNG_BUFFER_BYTES 4096U
 
 struct cvmm_rng {
 	/* constant after creation */
 	struct cvmm_virtio_config_space space; /* of no bytes */
-	int fd;				       /* -1: getrandom() */
+	uint16_t queue_size;
+	size_t iov_max;
+	int fd; /* -1: getrandom() */
 	const struct cvmm_log *log;
 
 	/* loop */
@@ -44,24 +44,14 @@ struct cvmm_rng {
 	uint64_t wait_ns; /* how long it is worth to wait; 0: until the descriptor is ready */
 	struct rng_rate rate;
 	struct cvmm_log_limit log_limit;
-	struct iovec iov[RNG_PIECES_MAX];
+	struct iovec iov[]; /* @iov_max: some buffers may touch two regions of memory */
 };
 
 static void serve(struct cvmm_rng *rng);
 
 /* ---- sources of bytes ---------------------------------------------------------------------- */
 
-/* Both: up to @len bytes, at least one. -EAGAIN if there are none now. */
-static ssize_t read_getrandom(void *buf, size_t len)
-{
-	ssize_t n;
-
-	do
-		n = getrandom(buf, len, GRND_NONBLOCK);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
-}
-
+/* Up to @len bytes, at least one. -EAGAIN if there are none now. */
 static ssize_t read_fd(struct cvmm_rng *rng, void *buf, size_t len)
 {
 	struct pollfd p = { .fd = rng->fd, .events = POLLIN };
@@ -88,7 +78,7 @@ static ssize_t read_random(struct cvmm_rng *rng, void *buf, size_t len)
 
 	rng->wait_ns = RNG_RETRY_NS;
 	if (rng->fd < 0 || rng->fd_ended)
-		return read_getrandom(buf, len);
+		return rng_host_read(buf, len);
 	n = read_fd(rng, buf, len);
 	if (n > 0 || n == -EAGAIN)
 		return n;
@@ -97,7 +87,7 @@ static ssize_t read_random(struct cvmm_rng *rng, void *buf, size_t len)
 		 n == -ENODATA ? "end of file" : strerror((int)-n));
 	rng->fd_ended = true;
 	rng->wait_ns = RNG_RETRY_NS;
-	return read_getrandom(buf, len);
+	return rng_host_read(buf, len);
 }
 
 /* Fill the chain's first @len bytes. Return: how many, or -EAGAIN if not even one. */
@@ -173,16 +163,17 @@ static void break_queue(struct cvmm_rng *rng)
 
 /*
  * Serve one chain. Readable pieces, which a driver must not add (5.4.6.1), are ignored. Return: 1
- * if a chain was given back, 0 if there was none, -EAGAIN if it has to wait, -EPROTO.
+ * if a chain was given back, 0 if there was none, -EAGAIN if it has to wait, -EBUSY if it is not
+ * translated yet, -EPROTO.
  */
 static int serve_one(struct cvmm_rng *rng)
 {
 	struct cvmm_virtq_chain chain;
-	int r = cvmm_virtq_pop(rng->vq, rng->iov, RNG_PIECES_MAX, &chain);
+	int r = cvmm_virtq_pop(rng->vq, rng->iov, rng->iov_max, &chain);
 	ssize_t len;
 
 	if (r != 1)
-		return r;
+		return r == -EAGAIN ? -EBUSY : r;
 	len = limit(rng, chain.writable_bytes < CVMM_RNG_REQUEST_BYTES_MAX
 				 ? chain.writable_bytes
 				 : CVMM_RNG_REQUEST_BYTES_MAX);
@@ -229,7 +220,7 @@ static void serve(struct cvmm_rng *rng)
 		cvmm_timer_arm(rng->again, 0, 0);
 	else if (r == -EAGAIN)
 		wait_for_bytes(rng);
-	else if (r)
+	else if (r && r != -EBUSY) /* the translation comes with a kick */
 		break_queue(rng);
 }
 
@@ -243,9 +234,10 @@ static unsigned int rng_queue_count(void *dev)
 
 static uint16_t rng_queue_size_max(void *dev, unsigned int queue)
 {
-	(void)dev;
+	const struct cvmm_rng *rng = dev;
+
 	(void)queue;
-	return CVMM_RNG_QUEUE_SIZE_MAX;
+	return rng->queue_size;
 }
 
 static uint64_t rng_features(void *dev)
@@ -341,18 +333,33 @@ static int take_source(struct cvmm_rng *rng, int fd, struct cvmm_error *err)
 	return 0;
 }
 
-int cvmm_rng_create(const struct cvmm_rng_config *config, struct cvmm_rng **ret_rng,
-		    struct cvmm_error *err)
+static int check_config(const struct cvmm_rng_config *config, struct cvmm_error *err)
 {
-	struct cvmm_rng *rng;
-	int r;
-
 	if (config->max_bytes && (!config->period_ms || config->period_ms > CVMM_RNG_PERIOD_MS_MAX))
 		return cvmm_fail(err, -EINVAL, "rng: a period of %u ms is not from 1 to %u",
 				 config->period_ms, CVMM_RNG_PERIOD_MS_MAX);
-	rng = calloc(1, sizeof(*rng));
+	if (config->queue_size &&
+	    (!cvmm_is_pow2(config->queue_size) || config->queue_size > CVMM_RNG_QUEUE_SIZE_MAX))
+		return cvmm_fail(err, -EINVAL, "rng: a queue of %u is no power of two up to %u",
+				 config->queue_size, CVMM_RNG_QUEUE_SIZE_MAX);
+	return 0;
+}
+
+int cvmm_rng_create(const struct cvmm_rng_config *config, struct cvmm_rng **ret_rng,
+		    struct cvmm_error *err)
+{
+	uint16_t size = config->queue_size ? config->queue_size : CVMM_RNG_QUEUE_SIZE_DEFAULT;
+	size_t iov_max = 2 * (size_t)size;
+	int r = check_config(config, err);
+	struct cvmm_rng *rng;
+
+	if (r)
+		return r;
+	rng = calloc(1, sizeof(*rng) + iov_max * sizeof(rng->iov[0]));
 	if (!rng)
 		return cvmm_fail(err, -ENOMEM, "rng: out of memory");
+	rng->queue_size = size;
+	rng->iov_max = iov_max;
 	rng->fd = -1;
 	rng_rate_init(&rng->rate, config->max_bytes, config->period_ms, cvmm_clock_ns());
 	rng->log = config->log;

@@ -31,4 +31,10 @@ size_t rng_rate_available(const struct rng_rate *rate, size_t wanted);
 /* Take @bytes, at most as many as are available. */
 void rng_rate_take(struct rng_rate *rate, size_t bytes);
 
+/*
+ * Up to @len of the system's random bytes, at least one, or -EAGAIN if there are none yet
+ * (rng_host_linux.c, rng_host_posix.c).
+ */
+ssize_t rng_host_read(void *buf, size_t len);
+
 #endif /* CVMM_RNG_INTERNAL_H */

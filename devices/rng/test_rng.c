@@ -10,6 +10,7 @@
 
 #include <cvmm/rng.h>
 
+#include "../../tests/support/descriptors.h"
 #include "../../tests/support/device_harness.h"
 #include "rng_internal.h"
 
@@ -26,7 +27,7 @@ static struct cvmm_rng *make_rng(int fd)
 
 static int make_file(const void *bytes, size_t len)
 {
-	int fd = memfd_create("seed", MFD_CLOEXEC);
+	int fd = test_file();
 
 	assert_true(fd >= 0);
 	assert_int_equal(cvmm_pwrite_full(fd, bytes, len, 0), 0);
@@ -168,7 +169,7 @@ static void a_dry_pipe_delays_the_request_but_not_the_loop(void **state)
 	uint64_t gpa;
 
 	(void)state;
-	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0); /* blocking: the device must not care */
+	assert_int_equal(test_pipe(pipe_fds, false), 0); /* blocking: the device must not care */
 	rng = make_rng(pipe_fds[0]);
 	harness_init(&h, &cvmm_rng_ops, rng, 0);
 	assert_int_equal(harness_start(&h), 0);
@@ -197,7 +198,7 @@ static void a_device_that_waits_for_bytes_can_be_stopped(void **state)
 	uint64_t gpa;
 
 	(void)state;
-	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+	assert_int_equal(test_pipe(pipe_fds, false), 0);
 	rng = make_rng(pipe_fds[0]);
 	harness_init(&h, &cvmm_rng_ops, rng, 0);
 	assert_int_equal(harness_start(&h), 0);
@@ -226,7 +227,7 @@ static void a_queue_reset_forgets_the_chain_that_waited(void **state)
 	uint64_t gpa;
 
 	(void)state;
-	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+	assert_int_equal(test_pipe(pipe_fds, false), 0);
 	rng = make_rng(pipe_fds[0]);
 	harness_init(&h, &cvmm_rng_ops, rng, 0);
 	assert_int_equal(harness_start(&h), 0);
@@ -285,11 +286,11 @@ static void a_full_queue_is_served_and_notified_once(void **state)
 	harness_init(&h, &cvmm_rng_ops, rng, 0);
 	assert_int_equal(harness_start(&h), 0);
 	gpa = harness_alloc(&h, 16, 1);
-	for (unsigned int i = 0; i < CVMM_RNG_QUEUE_SIZE_MAX; i++)
+	for (unsigned int i = 0; i < CVMM_RNG_QUEUE_SIZE_DEFAULT; i++)
 		harness_submit(&h, 0, (struct harness_buf[]){ { gpa, 16, true } }, 1);
 	harness_kick(&h, 0);
 	harness_run(&h);
-	for (unsigned int i = 0; i < CVMM_RNG_QUEUE_SIZE_MAX; i++)
+	for (unsigned int i = 0; i < CVMM_RNG_QUEUE_SIZE_DEFAULT; i++)
 		assert_true(harness_take_used(&h, 0, NULL, NULL));
 	assert_int_equal(h.notifications[0], 1);
 	harness_fini(&h);
@@ -459,7 +460,7 @@ static void a_request_that_waited_for_the_limit_is_served_by_the_timer(void **st
 	cvmm_rng_destroy(rng);
 }
 
-static void periods_that_cannot_be_are_refused(void **state)
+static void numbers_that_cannot_be_are_refused(void **state)
 {
 	struct cvmm_rng_config config = { .fd = CVMM_RNG_GETRANDOM, .max_bytes = 1 };
 	struct cvmm_error err = { 0 };
@@ -469,7 +470,16 @@ static void periods_that_cannot_be_are_refused(void **state)
 	assert_int_equal(cvmm_rng_create(&config, &rng, &err), -EINVAL);
 	config.period_ms = CVMM_RNG_PERIOD_MS_MAX + 1;
 	assert_int_equal(cvmm_rng_create(&config, &rng, &err), -EINVAL);
+	config.period_ms = 1;
+	config.queue_size = 2 * CVMM_RNG_QUEUE_SIZE_MAX;
+	assert_int_equal(cvmm_rng_create(&config, &rng, &err), -EINVAL);
+	config.queue_size = 48;
+	assert_int_equal(cvmm_rng_create(&config, &rng, &err), -EINVAL);
 	assert_true(err.message[0]);
+	config.queue_size = CVMM_RNG_QUEUE_SIZE_MAX;
+	assert_int_equal(cvmm_rng_create(&config, &rng, &err), 0);
+	assert_int_equal(cvmm_rng_ops.queue_size_max(rng, 0), CVMM_RNG_QUEUE_SIZE_MAX);
+	cvmm_rng_destroy(rng);
 }
 
 /* ---- where others fail --------------------------------------------------------------------------- */
@@ -605,7 +615,7 @@ int main(void)
 		cmocka_unit_test(the_ends_of_the_scale_do_not_overflow),
 		cmocka_unit_test(a_used_up_limit_delays_the_request_but_not_the_loop),
 		cmocka_unit_test(a_request_that_waited_for_the_limit_is_served_by_the_timer),
-		cmocka_unit_test(periods_that_cannot_be_are_refused),
+		cmocka_unit_test(numbers_that_cannot_be_are_refused),
 		cmocka_unit_test(a_chain_of_three_pieces_is_filled_and_the_queue_lives),
 		cmocka_unit_test(a_source_that_fails_is_replaced_and_the_queue_lives),
 		cmocka_unit_test(two_devices_on_one_source_never_get_the_same_bytes),

@@ -19,7 +19,11 @@
 #ifdef _WIN32
 #include <cvmm/base_windows.h>
 #else
+#if __has_include(<endian.h>)
 #include <endian.h>
+#else
+#include <sys/endian.h>
+#endif
 #include <sys/uio.h>
 #endif
 

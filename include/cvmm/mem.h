@@ -106,7 +106,7 @@ enum cvmm_access {
 
 enum cvmm_mem_kind {
 	CVMM_MEM_ANONYMOUS, /* private anonymous memory */
-	CVMM_MEM_MEMFD,	    /* shared memory in a memfd that the region creates and owns */
+	CVMM_MEM_MEMFD,	    /* shared memory in a nameless file that the region creates and owns */
 	CVMM_MEM_FILE,	    /* shared mapping of a caller's file */
 	CVMM_MEM_HUGETLB,   /* memfd of huge pages, see hugetlb_log2 */
 	CVMM_MEM_EXTERNAL,  /* the caller's memory; never unmapped by us */
@@ -153,7 +153,9 @@ struct cvmm_mem_ops {
  * struct cvmm_mem_config - one region of guest RAM
  * @gpa: first guest-physical address; page-aligned
  * @len_bytes: size, page-aligned, not 0; gpa + len must not exceed 2^64
- * @kind: backing, see enum cvmm_mem_kind
+ * @kind: backing, see enum cvmm_mem_kind. The file of CVMM_MEM_MEMFD is a memfd of sealed size where
+ *        the system has that; else it is a shared memory object, and a peer that has its descriptor
+ *        can make it shorter: that would be a SIGBUS.
  * @access: what devices may do; CVMM_ACCESS_READ_WRITE for RAM. The host mapping is writable all
  *          the same, except that of a CVMM_MEM_FILE with CVMM_ACCESS_READ.
  * @fd: CVMM_MEM_FILE: file to map, duplicated (the caller keeps its own); otherwise ignored. It

@@ -16,7 +16,8 @@
 extern "C" {
 #endif
 
-#define CVMM_RNG_QUEUE_SIZE_MAX 64U
+#define CVMM_RNG_QUEUE_SIZE_DEFAULT 64U
+#define CVMM_RNG_QUEUE_SIZE_MAX 1024U
 
 /* The most random bytes that one request gets, however long its buffer is. */
 #define CVMM_RNG_REQUEST_BYTES_MAX 65536U
@@ -39,6 +40,8 @@ extern "C" {
  * @max_bytes: how many bytes the driver gets in @period_ms, as a bucket of so many that is refilled
  *             evenly; 0 for no limit
  * @period_ms: from 1 to CVMM_RNG_PERIOD_MS_MAX; unused without a limit
+ * @queue_size: largest queue that a driver may have, a power of two up to CVMM_RNG_QUEUE_SIZE_MAX; 0
+ *              for CVMM_RNG_QUEUE_SIZE_DEFAULT
  * @log: where messages go, or NULL
  */
 struct cvmm_rng_config {
@@ -46,6 +49,7 @@ struct cvmm_rng_config {
 	const struct cvmm_log *log;
 	uint64_t max_bytes;
 	uint32_t period_ms;
+	uint16_t queue_size;
 };
 
 struct cvmm_rng;
@@ -54,7 +58,7 @@ struct cvmm_rng;
  * cvmm_rng_create() - make an entropy device
  * @ret_rng: the device; give it to a transport together with cvmm_rng_ops
  *
- * Return: 0, -EBADF or -EINVAL for a source that cannot be read or a period that cannot be, or -ENOMEM,
+ * Return: 0, -EBADF or -EINVAL for a source that cannot be read or numbers that cannot be, or -ENOMEM,
  * with a message.
  * Context: any thread. Owner: pair with cvmm_rng_destroy().
  */

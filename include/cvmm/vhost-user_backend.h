@@ -70,6 +70,8 @@ struct cvmm_vhost_user_backend_ops {
  * @offer: of CVMM_VIRTIO_RING_FEATURES_ALL, what to offer besides the default
  * @withhold: of CVMM_VIRTIO_RING_FEATURES_DEFAULT, what not to offer
  * @protocol_withhold: protocol features not to offer, of those that the device and the host allow
+ * @userfaultfd_device: /dev/userfaultfd, open for reading and writing, for a process that cannot open it
+ *                      itself when post-copy begins; stays the caller's. 0: none.
  * @closed: a connection ended: 0 if the front-end closed it, or negative errno with a message. The
  *          back-end is ready for the next one, which @closed may attach. May be NULL.
  * @closed_ctx: for @closed
@@ -83,6 +85,7 @@ struct cvmm_vhost_user_backend_config {
 	uint64_t offer;
 	uint64_t withhold;
 	uint64_t protocol_withhold;
+	int userfaultfd_device;
 	void (*closed)(void *ctx, int reason, const char *message);
 	void *closed_ctx;
 	const struct cvmm_log *log;

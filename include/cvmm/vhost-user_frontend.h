@@ -14,7 +14,10 @@
  *
  * What the back-end answers is hostile: sizes, numbers and descriptors are checked.
  *
- * Not thread-safe, apart from that.
+ * Threads. Calls that change the session (negotiation, memory, features, queues, inflight, log, status, post-copy,
+ * reconnection) are for one thread at a time. Requests that only ask or tell (get_*, set_config, get_status,
+ * kick, iotlb, send_rarp, crypto sessions, check_device_state) may be made by any thread at any time, up
+ * to 8 at once, and inside of the handlers of struct cvmm_vhost_user_frontend_ops: each gets its own answer.
  *
  * Unstable (0.x): names and layouts may change between releases.
  */
@@ -53,7 +56,8 @@ struct cvmm_vhost_user_frontend;
  * @shmem_unmap: and unmap it
  *
  * What is NULL is refused. Return: 0 or negative errno, which the back-end is told where it asked to be.
- * Context: the loop of the configuration, or a call that waits.
+ * Context: the loop of the configuration, or a call that waits. One at a time: while a handler runs, and
+ * makes requests of its own, the next request of the back-end waits.
  */
 struct cvmm_vhost_user_frontend_ops {
 	size_t size;
@@ -75,7 +79,8 @@ struct cvmm_vhost_user_frontend_ops {
  * @loop: where requests of the back-end are handled, or NULL: then only while calls wait
  * @ops: what to do about them; NULL refuses all
  * @ctx: for @ops
- * @protocol_want: protocol features to negotiate, of those that the back-end offers
+ * @protocol_want: protocol features to negotiate, of those that the back-end offers; XEN_MMAP never is, and
+ *                 those that make no sense without others only with them
  * @timeout_ms: for each call, 0 for CVMM_VHOST_USER_TIMEOUT_DEFAULT_MS
  * @log: where messages go, or NULL
  * @table_regions: how many regions one SET_MEM_TABLE may have, up to CVMM_VHOST_USER_TABLE_REGIONS_MAX; 0 for
@@ -120,10 +125,16 @@ CVMM_API void cvmm_vhost_user_frontend_destroy(struct cvmm_vhost_user_frontend *
  * @fd: a connected socket; taken, also on failure
  *
  * For a back-end that died. Everything that was set before is set again, in the order that all known
- * back-ends can do with: features, memory, inflight region, queues that were started, from where they were; then each
- * gets a kick. The features offered must include those in use.
+ * back-ends can do with: features, status, memory, log, inflight region, queues that were started, from where they were;
+ * then each gets a kick. The features offered must include those in use. The GPU's socket is not kept.
  *
- * Return: 0; -EPROTO with a message if the back-end has become another one; or negative errno.
+ * Split queues go on from the index in their used ring; without an inflight region they can only if the rings
+ * show that the back-end gave buffers back in the order in which it took them. Packed ones go on from what
+ * the inflight region says; without one they can only if nothing was given back yet.
+ *
+ * Return: 0; -EPROTO with a message if the back-end has become another one; -EOPNOTSUPP with a message, and
+ * @fd was not used, if nobody knows where a queue was: reset the device; or negative errno. After a failure the
+ * session is as it was, without a connection, and another one can be tried.
  */
 CVMM_API int cvmm_vhost_user_frontend_reconnect(struct cvmm_vhost_user_frontend *fe, int fd,
 						struct cvmm_error *err);
@@ -157,9 +168,13 @@ cvmm_vhost_user_frontend_queue_count(const struct cvmm_vhost_user_frontend *fe);
  * cvmm_vhost_user_frontend_set_mem() - share a memory map
  * @mem: of regions that have descriptors (CVMM_MEM_MEMFD, _FILE, _HUGETLB); a reference is kept
  *
- * With CONFIGURE_MEM_SLOTS only what has changed since the last call is sent, otherwise all of it.
+ * With CONFIGURE_MEM_SLOTS only what has changed since the last call is sent, otherwise all of it. When this
+ * returns the back-end no longer has what is not in the map, and what it was sent before a failure is
+ * known to the next call.
  *
- * Return: 0; -EINVAL with a message for regions without a descriptor; -E2BIG; or negative errno.
+ * Return: 0; -EINVAL with a message for regions without a descriptor, or if the rings of a queue that is
+ * started are not in the map, or the log does not cover it; -E2BIG for more regions than a table has (see
+ * config.table_regions), or than the back-end has slots; or negative errno.
  */
 CVMM_API int cvmm_vhost_user_frontend_set_mem(struct cvmm_vhost_user_frontend *fe,
 					      struct cvmm_mem *mem, struct cvmm_error *err);
@@ -174,7 +189,8 @@ CVMM_API int cvmm_vhost_user_frontend_set_features(struct cvmm_vhost_user_fronte
  * @config: size and addresses, as the driver set them; must be in the map given
  * @base: where it begins
  * @kick_fd: read by the back-end; -1: it polls, or in-band
- * @call_fd: written by the back-end; -1: nobody wants to know, or in-band
+ * @call_fd: written by the back-end; -1: nobody wants to know, or in-band. Back-ends made of libvhost-user
+ *           die of the first interrupt then, if the driver has not asked for none
  * @err_fd: written by the back-end when the queue has failed; -1: none
  *
  * Descriptors stay the caller's, and must stay open while the queue is started (for reconnect).
@@ -188,15 +204,25 @@ struct cvmm_vhost_user_queue {
 	int err_fd;
 };
 
-/* Set a queue up, start it, enable it and kick it. Return: 0 or negative errno with a message. */
+/*
+ * Set a queue up, start it, enable it and kick it. Where kick_fd is the end of a pipe that cannot be written to,
+ * the kick is the caller's. Where the connection is lost in the middle of it nobody knows how far the back-end
+ * came: the queue counts as started, and goes on after cvmm_vhost_user_frontend_reconnect(). Return: 0; -EINVAL
+ * with a message for what a queue cannot be, or addresses that are not in the map; -EBUSY for one that is
+ * started; or negative errno with a message.
+ */
 CVMM_API int cvmm_vhost_user_frontend_start_queue(struct cvmm_vhost_user_frontend *fe,
 						  const struct cvmm_vhost_user_queue *queue,
 						  struct cvmm_error *err);
 
 /**
- * cvmm_vhost_user_frontend_stop_queue() - disable and stop a queue
+ * cvmm_vhost_user_frontend_stop_queue() - stop a queue, and disable it
  * @skip_drain: what is in flight stays in the inflight region; needs GET_VRING_BASE_SKIP_DRAIN
- * @ret_base: where it was; split: next_used is that of the used ring, which the caller knows
+ * @ret_base: where it was; split: next_used is that of the used ring, where it can be read, or next_avail
+ *
+ * Stopped before it is disabled: back-ends throw away what is in a queue that runs and is disabled.
+ *
+ * Return: 0; -EINVAL for one that is not started; or negative errno with a message.
  */
 CVMM_API int cvmm_vhost_user_frontend_stop_queue(struct cvmm_vhost_user_frontend *fe,
 						 unsigned int index, bool skip_drain,
@@ -212,6 +238,7 @@ CVMM_API int cvmm_vhost_user_frontend_stop_queue(struct cvmm_vhost_user_frontend
  */
 CVMM_API int cvmm_vhost_user_frontend_get_features(struct cvmm_vhost_user_frontend *fe,
 						   uint64_t *ret_features, struct cvmm_error *err);
+/* Always read from the start of the space, as there are back-ends that answer so, whatever the offset. */
 CVMM_API int cvmm_vhost_user_frontend_get_config(struct cvmm_vhost_user_frontend *fe,
 						 uint32_t offset, void *dst, uint32_t len_bytes,
 						 struct cvmm_error *err);
@@ -231,15 +258,31 @@ CVMM_API int cvmm_vhost_user_frontend_set_enable(struct cvmm_vhost_user_frontend
 /* In-band kick. */
 CVMM_API int cvmm_vhost_user_frontend_kick(struct cvmm_vhost_user_frontend *fe, unsigned int queue,
 					   struct cvmm_error *err);
-/* Get a region that the back-end made for queues of @queue_size, and set it; or set the one there was before. Kept for reconnect. */
+/*
+ * Get a region that the back-end made for queues of @queue_size, and set it; or set the one there was before. Kept
+ * for reconnect. After the features, and before queues are started. A @queue_count of 0 lets go of it: for a
+ * device that begins anew.
+ */
 CVMM_API int cvmm_vhost_user_frontend_init_inflight(struct cvmm_vhost_user_frontend *fe,
 						    uint16_t queue_count, uint16_t queue_size,
 						    struct cvmm_error *err);
-/* The log covers addresses from 0; @fd stays the caller's. -1: nothing is logged any more. */
+/*
+ * Forget what was in flight in a queue that is not started and begins anew, after a reset of this one queue.
+ * Nothing to do without a region. Return: 0; -EBUSY if it is started; or negative errno with a message.
+ */
+CVMM_API int cvmm_vhost_user_frontend_clear_inflight(struct cvmm_vhost_user_frontend *fe,
+						     unsigned int queue, struct cvmm_error *err);
+/*
+ * The log covers addresses from 0, a bit for each page, up to the end of memory; @fd stays the caller's. -1:
+ * nothing is logged any more.
+ */
 CVMM_API int cvmm_vhost_user_frontend_set_log(struct cvmm_vhost_user_frontend *fe, int fd,
 					      uint64_t offset, uint64_t size_bytes,
 					      struct cvmm_error *err);
-/* Switch logging on or off: features with or without CVMM_VHOST_USER_F_LOG_ALL, and the flag of each queue. */
+/*
+ * Switch logging on or off: features with or without CVMM_VHOST_USER_F_LOG_ALL, and the flag of each queue. On
+ * again needs no other log.
+ */
 CVMM_API int cvmm_vhost_user_frontend_set_logging(struct cvmm_vhost_user_frontend *fe, bool enable,
 						  struct cvmm_error *err);
 /* CVMM_IOTLB_UPDATE or CVMM_IOTLB_INVALIDATE, with user addresses (or GPAs, with GPA_ADDRESSES). */
@@ -311,7 +354,10 @@ CVMM_API int cvmm_vhost_user_frontend_postcopy_end(struct cvmm_vhost_user_fronte
  * @payload: @len_bytes of it
  * @ret_msg: the answer, valid until the next call; NULL where there is none
  *
- * For conformance tests and measurements. Return: as the calls above.
+ * For conformance tests and measurements. The session takes no notice of what it changes; negotiated features
+ * are not looked at, nor is the answer's form.
+ *
+ * Return: as the calls above; -EREMOTEIO only for what is answered because @need_reply says so.
  */
 CVMM_API int cvmm_vhost_user_frontend_raw(struct cvmm_vhost_user_frontend *fe, uint32_t request,
 					  bool need_reply, const void *payload, size_t len_bytes,

@@ -52,6 +52,19 @@ extern "C" {
 #define CVMM_VIRTIO_ID_BLOCK 2
 #define CVMM_VIRTIO_ID_CONSOLE 3
 #define CVMM_VIRTIO_ID_ENTROPY 4
+#define CVMM_VIRTIO_ID_SCSI 8
+#define CVMM_VIRTIO_ID_9P 9
+#define CVMM_VIRTIO_ID_GPU 16
+#define CVMM_VIRTIO_ID_INPUT 18
+#define CVMM_VIRTIO_ID_VSOCK 19
+#define CVMM_VIRTIO_ID_CRYPTO 20
+#define CVMM_VIRTIO_ID_SOUND 25
+#define CVMM_VIRTIO_ID_FS 26
+#define CVMM_VIRTIO_ID_RPMB 28
+#define CVMM_VIRTIO_ID_SCMI 32
+#define CVMM_VIRTIO_ID_I2C 34
+#define CVMM_VIRTIO_ID_CAN 36
+#define CVMM_VIRTIO_ID_GPIO 41
 
 #define CVMM_VIRTIO_QUEUES_MAX 64
 #define CVMM_VIRTIO_CONFIG_BYTES_MAX 256
@@ -103,6 +116,10 @@ struct cvmm_virtio_host_ops {
 	void (*config_changed)(struct cvmm_virtio_host *host);
 	/* A queue is broken or the device cannot go on: set NEEDS_RESET and tell the driver. */
 	void (*needs_reset)(struct cvmm_virtio_host *host);
+	/* Optional: give the device the notifier that a queue's kicks come through, to wait for it
+	 * itself, or to pass it on to whoever serves the queue. From now until stop returns, kick() is not
+	 * called for that queue. Return: the notifier, valid as long, or NULL if there is none. */
+	const struct cvmm_notifier *(*take_kick)(struct cvmm_virtio_host *host, unsigned int queue);
 };
 
 struct cvmm_virtio_host {
@@ -173,6 +190,10 @@ struct cvmm_virtio_device_ops {
 	 * changes nothing if they are wrong. Return: 0 or negative errno. */
 	int (*save)(void *dev, void **ret_bytes, size_t *ret_len_bytes);
 	int (*load)(void *dev, const void *bytes, size_t len_bytes, struct cvmm_error *err);
+	/* Optional: of the features of rings that this device can have (CVMM_VIRTIO_RING_FEATURES_ALL),
+	 * for those whose queues are served by somebody else; constant after creation, any thread. NULL:
+	 * all of them. */
+	uint64_t (*ring_features)(void *dev);
 };
 
 /* ---- virtio-mmio, version 2 (VIRTIO 1.3, 4.2) ----------------------------------------------- */

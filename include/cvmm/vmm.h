@@ -45,6 +45,8 @@ enum cvmm_machine_stop {
  * @log: where messages go, or NULL
  * @virtio_offer: ring features to offer besides the default, see struct cvmm_virtio_mmio_config
  * @virtio_withhold: ring features not to offer
+ * @shared_memory: guest RAM is in files that devices may share with other processes, as the proxy of
+ *                 <cvmm/vhost-user-proxy.h> does; else nobody but this process can map it
  */
 struct cvmm_machine_config {
 	uint64_t memory_bytes;
@@ -56,6 +58,7 @@ struct cvmm_machine_config {
 	const struct cvmm_log *log;
 	uint64_t virtio_offer;
 	uint64_t virtio_withhold;
+	bool shared_memory;
 };
 
 /**

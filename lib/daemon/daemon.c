@@ -23,6 +23,7 @@ struct daemon {
 	struct cvmm_loop *loop;
 	struct daemon_signals *signals;
 	int notify_fd;
+	int userfaultfd_device;
 	unsigned int port_count;
 	unsigned int ports_left; /* of those that serve once */
 	bool bad_usage;		 /* what failed is what the user asked for */
@@ -180,6 +181,7 @@ static int open_all(struct daemon *d, struct cvmm_error *err)
 		if (ret)
 			return ret;
 	}
+	d->userfaultfd_device = daemon_userfaultfd_open();
 	if (daemon_notify_open(getenv("NOTIFY_SOCKET"), &d->notify_fd, &notify_err))
 		cvmm_log(&d->log.log, CVMM_LOG_WARN, "%s: nobody is told of readiness",
 			 notify_err.message);
@@ -223,6 +225,7 @@ static int create_all(struct daemon *d, struct cvmm_error *err)
 		struct cvmm_vhost_user_backend_config config = {
 			.loop = d->loop,
 			.log = &d->log.log,
+			.userfaultfd_device = d->userfaultfd_device,
 		};
 
 		ret = d->program->create(d->ctx, i, &config, err);
@@ -258,6 +261,7 @@ static void end_all(struct daemon *d)
 	daemon_signals_destroy(d->signals);
 	cvmm_loop_destroy(d->loop);
 	cvmm_close_fd(&d->notify_fd);
+	cvmm_close_fd(&d->userfaultfd_device);
 }
 
 static int fail(struct daemon *d, const struct cvmm_error *err)
@@ -342,7 +346,9 @@ static bool asks_for_capabilities(int argc, char **argv)
 int cvmm_daemon_main(const struct cvmm_daemon_program *program, void *ctx, int argc, char **argv)
 {
 	struct cvmm_daemon_option common[DAEMON_COMMON_OPTIONS_MAX];
-	struct daemon d = { .program = program, .ctx = ctx, .notify_fd = -1 };
+	struct daemon d = {
+		.program = program, .ctx = ctx, .notify_fd = -1, .userfaultfd_device = -1
+	};
 	struct daemon_option_group groups[] = {
 		{ "Options of the device", program->options, program->option_count },
 		{ "Options of all devices", common, 0 },

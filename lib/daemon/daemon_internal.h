@@ -160,7 +160,7 @@ int daemon_notify_open(const char *path, int *ret_fd, struct cvmm_error *err);
 /* Send; a manager that does not listen is not our problem. -1 is allowed. */
 void daemon_notify(int fd, const char *state);
 
-/* ---- signals, daemon_signals.c ------------------------------------------------------------- */
+/* ---- signals, daemon_signals*.c ------------------------------------------------------------- */
 
 enum daemon_signals_kind {
 	DAEMON_SIGNALS_AUTO,
@@ -176,7 +176,7 @@ int daemon_signals_create(enum daemon_signals_kind kind, struct cvmm_loop *loop,
 			  struct daemon_signals **ret_signals);
 void daemon_signals_destroy(struct daemon_signals *signals);
 
-/* ---- the sandbox, daemon_sandbox.c ------------------------------------------------------- */
+/* ---- the sandbox, daemon_sandbox_*.c ------------------------------------------------------- */
 
 /**
  * struct daemon_sandbox - how the process is confined
@@ -215,6 +215,9 @@ int daemon_sandbox_enter(struct daemon_sandbox *sandbox, struct cvmm_error *err)
 
 /* Allow no system calls but those that are needed from now on, in all threads. Return: as enter. */
 int daemon_sandbox_filter(struct daemon_sandbox *sandbox, struct cvmm_error *err);
+
+/* What post-copy needs, and cannot open in the sandbox. Return: a descriptor, or -1. */
+int daemon_userfaultfd_open(void);
 
 /* The parts of it. Return: 0; or negative errno with a message that says what the system refused. */
 int daemon_namespace_enter(struct daemon_sandbox *sandbox, struct cvmm_error *err);

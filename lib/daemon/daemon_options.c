@@ -167,25 +167,22 @@ struct text {
 
 static CVMM_PRINTF(2, 3) void add(struct text *text, const char *fmt, ...)
 {
-	va_list args;
-	char *more, *piece;
+	va_list args, again;
+	char *more;
 	int len;
 
 	va_start(args, fmt);
-	len = vasprintf(&piece, fmt, args);
-	va_end(args);
-	if (len < 0) {
-		text->failed = true;
-		return;
-	}
-	more = realloc(text->bytes, text->len + (size_t)len + 1);
+	va_copy(again, args);
+	len = vsnprintf(NULL, 0, fmt, args);
+	more = len < 0 ? NULL : realloc(text->bytes, text->len + (size_t)len + 1);
 	if (more) {
-		memcpy(more + text->len, piece, (size_t)len + 1);
+		vsnprintf(more + text->len, (size_t)len + 1, fmt, again);
 		text->bytes = more;
 		text->len += (size_t)len;
 	}
 	text->failed |= !more;
-	free(piece);
+	va_end(again);
+	va_end(args);
 }
 
 static void add_option(struct text *text, const struct cvmm_daemon_option *option)

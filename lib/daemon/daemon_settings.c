@@ -39,6 +39,10 @@ static int set_fd(void *ctx, const char *value, struct cvmm_error *err)
 	if (settings->fd_count == CVMM_DAEMON_SOCKETS_MAX)
 		return cvmm_fail(err, -EINVAL, "is given more than %u times",
 				 CVMM_DAEMON_SOCKETS_MAX);
+	for (size_t i = 0; i < settings->fd_count; i++) {
+		if (settings->fds[i] == (int)fd)
+			return cvmm_fail(err, -EINVAL, "%d is given twice", (int)fd);
+	}
 	settings->fds[settings->fd_count++] = (int)fd;
 	return 0;
 }
@@ -142,12 +146,22 @@ void daemon_settings_init(struct daemon_settings *settings)
 size_t daemon_settings_options(struct daemon_settings *settings, bool numbered,
 			       struct cvmm_daemon_option options[DAEMON_COMMON_OPTIONS_MAX])
 {
+	size_t count = 0;
 	const struct cvmm_daemon_option rows[] = {
 		{ .name = "socket-path",
 		  .letter = 's',
 		  .value = "PATH",
 		  .text = &settings->socket_path,
 		  .help = numbered ? "where to listen: PATH0, PATH1, ..." : "where to listen" },
+		/* Not all programs have it: see below. */
+		{ .name = "socket-count",
+		  .letter = 'c',
+		  .value = "N",
+		  .number = &settings->socket_count,
+		  .min = 1,
+		  .max = CVMM_DAEMON_SOCKETS_MAX,
+		  .help = "devices, each with a socket of its own\n"
+			  "(default: 1, or as many as were passed)" },
 		{ .name = "fd",
 		  .value = "N",
 		  .set = set_fd,
@@ -200,20 +214,13 @@ size_t daemon_settings_options(struct daemon_settings *settings, bool numbered,
 		  .set = set_version,
 		  .ctx = settings,
 		  .help = "print the version, and exit" },
-		/* Last: not all programs have it. */
-		{ .name = "socket-count",
-		  .letter = 'c',
-		  .value = "N",
-		  .number = &settings->socket_count,
-		  .min = 1,
-		  .max = CVMM_DAEMON_SOCKETS_MAX,
-		  .help = "devices, each with a socket of its own\n"
-			  "(default: 1, or as many as were passed)" },
 	};
 
 	_Static_assert(CVMM_ARRAY_SIZE(rows) <= DAEMON_COMMON_OPTIONS_MAX, "room for all");
-	memcpy(options, rows, sizeof(rows));
-	return CVMM_ARRAY_SIZE(rows) - !numbered;
+	for (size_t i = 0; i < CVMM_ARRAY_SIZE(rows); i++)
+		if (numbered || rows[i].number != &settings->socket_count)
+			options[count++] = rows[i];
+	return count;
 }
 
 int daemon_settings_check(const struct daemon_settings *settings, struct cvmm_error *err)

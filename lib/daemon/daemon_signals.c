@@ -8,26 +8,10 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <sys/signalfd.h>
-#endif
 
-#include "daemon_internal.h"
-
-struct daemon_signals {
-	struct cvmm_loop *loop;
-	void (*fn)(void *ctx, int number);
-	void *ctx;
-	int fd; /* signalfd, or -1 */
-	struct cvmm_source *source;
-	pthread_t thread;
-	bool has_thread;
-	atomic_bool ending;
-	atomic_int number; /* from the thread; the last one */
-};
+#include "daemon_signals.h"
 
 /* Whoever started us may have had one ignored (nohup, the "&" of a script), and means it. */
 static void add_unless_ignored(sigset_t *set, int number)
@@ -48,35 +32,6 @@ static sigset_t signals_of_ours(void)
 	add_unless_ignored(&set, SIGHUP);
 	return set;
 }
-
-#ifdef __linux__
-static void on_signal(void *ctx, int fd, unsigned int events)
-{
-	struct daemon_signals *signals = ctx;
-	struct signalfd_siginfo info;
-
-	(void)events;
-	if (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
-		signals->fn(signals->ctx, (int)info.ssi_signo);
-}
-
-static int start_fd(struct daemon_signals *signals)
-{
-	sigset_t set = signals_of_ours();
-
-	signals->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (signals->fd < 0)
-		return -errno;
-	return cvmm_loop_add_fd(signals->loop, signals->fd, CVMM_EVENT_READ, on_signal, signals,
-				&signals->source);
-}
-#else
-static int start_fd(struct daemon_signals *signals)
-{
-	(void)signals;
-	return -ENOTSUP;
-}
-#endif
 
 static void tell(void *ctx)
 {
@@ -128,7 +83,8 @@ int daemon_signals_create(enum daemon_signals_kind kind, struct cvmm_loop *loop,
 	if (!ret && sigaction(SIGPIPE, &ignore, NULL))
 		ret = -errno;
 	if (!ret)
-		ret = kind == DAEMON_SIGNALS_THREAD ? -ENOTSUP : start_fd(signals);
+		ret = kind == DAEMON_SIGNALS_THREAD ? -ENOTSUP
+						    : daemon_signals_start_fd(signals, &set);
 	if (ret == -ENOTSUP && kind != DAEMON_SIGNALS_FD)
 		ret = start_thread(signals);
 	if (ret)

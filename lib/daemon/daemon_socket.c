@@ -287,11 +287,6 @@ unsigned int daemon_activation_count(const char *listen_pid, const char *listen_
 
 int daemon_accept(int fd)
 {
-#ifdef __linux__
-	int connected = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-	return connected < 0 ? -errno : connected;
-#else
 	int connected = accept(fd, NULL, NULL);
 	int ret = -errno;
 
@@ -302,7 +297,6 @@ int daemon_accept(int fd)
 	ret = -errno;
 	close(connected);
 	return ret;
-#endif
 }
 
 int daemon_connect(const struct daemon_address *address)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /* What Linux has beyond POSIX. */
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -17,6 +18,11 @@ int cvmm_event_open_eventfd(void)
 	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 
 	return fd < 0 ? -errno : fd;
+}
+
+int cvmm_event_open_pipe(int ret_fds[2])
+{
+	return pipe2(ret_fds, O_NONBLOCK | O_CLOEXEC) ? -errno : 0;
 }
 
 ssize_t cvmm_event_read_now(int fd, void *buf, size_t len)

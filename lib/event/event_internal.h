@@ -140,11 +140,13 @@ void cvmm_event_push_ready(struct cvmm_loop *loop, int fd, uint32_t generation,
 			   unsigned int events);
 void cvmm_event_sync_deadline(struct cvmm_loop *loop);
 
-/* event_host_linux.c, event_host_none.c: what the system has beyond POSIX */
+/* event_host_linux.c, event_host_posix.c: what the system has beyond POSIX */
 /* A better way of waiting than poll(), or NULL. */
 const struct event_ops *cvmm_event_host_ops(void);
 /* A new eventfd, non-blocking and close-on-exec, or -ENOTSUP or another negative errno. */
 int cvmm_event_open_eventfd(void);
+/* A new pipe, both of whose ends are non-blocking and close-on-exec. Return: 0 or negative errno. */
+int cvmm_event_open_pipe(int ret_fds[2]);
 /* As read(), but where possible without blocking even if the descriptor has no O_NONBLOCK. */
 ssize_t cvmm_event_read_now(int fd, void *buf, size_t len);
 

@@ -11,7 +11,6 @@
  * needed as long as the reading end is in the same notifier.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -37,24 +36,10 @@ static int init_eventfd(struct cvmm_notifier *n)
 static int init_pipe(struct cvmm_notifier *n)
 {
 	int fds[2];
+	int ret = cvmm_event_open_pipe(fds);
 
-#ifdef __APPLE__ /* the one POSIX system in reach without pipe2() */
-	int ret = 0;
-
-	if (pipe(fds))
-		return -errno;
-	for (int i = 0; i < 2; i++)
-		if (fcntl(fds[i], F_SETFD, FD_CLOEXEC) || fcntl(fds[i], F_SETFL, O_NONBLOCK))
-			ret = -errno;
-	if (ret) {
-		cvmm_close_fd(&fds[0]);
-		cvmm_close_fd(&fds[1]);
+	if (ret)
 		return ret;
-	}
-#else
-	if (pipe2(fds, O_NONBLOCK | O_CLOEXEC))
-		return -errno;
-#endif
 	*n = (struct cvmm_notifier){ fds[0], fds[1], CVMM_NOTIFIER_PIPE };
 	return 0;
 }

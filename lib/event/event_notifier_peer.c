@@ -5,7 +5,8 @@
  * Theory of operation: only what is made for such use is taken. Files, directories and devices are
  * ready at all times, so a loop that watches them spins. An eventfd has no type that fstat() knows, as
  * some other descriptors that have no name in the file system: of those, reads and writes of 8 bytes
- * fail or do no harm.
+ * fail or do no harm. An eventfd that is a semaphore gives a signal for each that it counts, as if its
+ * peer had written so often: the loop goes on to its other sources between any two.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "../../tests/support/descriptors.h"
 #include "test_event.h"
 
 /* What a test's source has seen, and what its callback does besides. */
@@ -898,7 +899,7 @@ static void enter(struct stage *stage, struct actor *a)
 	int fds[2];
 
 	/* Numbers come back at once: each new pipe takes those of one that has just left. */
-	assert_int_equal(pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
+	assert_int_equal(test_pipe(fds, true), 0);
 	*a = (struct actor){
 		.stage = stage, .fd = fds[0], .write_fd = fds[1], .asked = CVMM_EVENT_READ
 	};

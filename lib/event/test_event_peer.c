@@ -5,6 +5,9 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#if __has_include(<sys/eventfd.h>)
+#include <sys/eventfd.h>
+#endif
 
 #include "test_event.h"
 
@@ -41,16 +44,25 @@ static struct pair socket_pair(int type, bool we_read)
 	return (struct pair){ must_take(fds[0], we_read), fds[1] };
 }
 
+/* A peer may have eventfds though we, as we are built, make none ourselves. */
+static int peers_eventfd(void)
+{
+#ifdef EFD_SEMAPHORE
+	return eventfd(0, 0);
+#else
+	return -1;
+#endif
+}
+
 static struct pair eventfd_pair(bool we_read)
 {
-	int fd = cvmm_event_open_eventfd();
+	int fd = peers_eventfd();
 	struct pair p;
 
 	if (fd < 0) {
-		print_message("SKIP: this system has no eventfd that we know\n");
+		print_message("SKIP: this system has no eventfd\n");
 		skip();
 	}
-	assert_int_equal(cvmm_set_nonblock(fd, false), 0);
 	p.peer_fd = dup(fd);
 	p.n = must_take(fd, we_read);
 	return p;
@@ -532,7 +544,7 @@ static bool can_read_eventfds_now(int fd)
 
 static void a_peer_cannot_make_us_block_on_its_eventfd(void **state)
 {
-	int fd = cvmm_event_open_eventfd();
+	int fd = peers_eventfd();
 
 	(void)state;
 	if (fd < 0 || !can_read_eventfds_now(fd)) {

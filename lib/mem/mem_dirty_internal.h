@@ -57,6 +57,21 @@ int cvmm_mem_dirty_fence(const struct dirty_bitmap *bitmap);
 int cvmm_mem_dirty_barrier_prepare(void);
 int cvmm_mem_dirty_barrier(void);
 
+/* ---- what the system does for logs (mem_dirty_host_linux.c, mem_dirty_host_posix.c) ----------------- */
+
+/* Whether the file has huge pages: its mappings begin and end at those, which the words do not. */
+bool cvmm_mem_dirty_host_is_huge(int fd);
+
+/* mmap() for reading and writing, also where threads are marking. */
+void *cvmm_mem_dirty_host_map(void *at, uint64_t bytes, int flags, int fd, uint64_t offset);
+
+/*
+ * Puts @bytes of a file, which are mapped at *tried, in place of what is mapped at @words: in one step,
+ * as seen by other threads. What becomes part of @words is no longer at *tried, which is NULL then.
+ * Return: 0 or negative errno.
+ */
+int cvmm_mem_dirty_host_put(void *words, void **tried, uint64_t bytes, int fd, uint64_t offset);
+
 /* This thread's own full fence. */
 static inline void dirty_full_fence(void)
 {

@@ -24,11 +24,6 @@
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#ifdef __linux__
-#include <linux/magic.h>
-#include <sys/syscall.h>
-#include <sys/vfs.h>
-#endif
 #include <unistd.h>
 
 #include "mem_dirty_internal.h"
@@ -52,19 +47,6 @@ struct log_file {
 	bool has_more;
 };
 
-/* Their mappings begin and end at huge pages, which the words do not. */
-static bool has_huge_pages(int fd)
-{
-#ifdef __linux__
-	struct statfs fs;
-
-	return !fstatfs(fd, &fs) && fs.f_type == HUGETLBFS_MAGIC;
-#else
-	(void)fd;
-	return false;
-#endif
-}
-
 static int check_file(const struct dirty_bitmap *bitmap, struct log_file *file,
 		      struct cvmm_error *err)
 {
@@ -85,7 +67,7 @@ static int check_file(const struct dirty_bitmap *bitmap, struct log_file *file,
 		return cvmm_fail(err, -errno, "cannot examine the file: %s", strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return cvmm_fail(err, -EINVAL, "is neither a regular file nor a memfd");
-	if (has_huge_pages(file->fd))
+	if (cvmm_mem_dirty_host_is_huge(file->fd))
 		return cvmm_fail(err, -EINVAL,
 				 "is made of huge pages; a log must be of usual ones");
 	/* Pages behind the end of a file can be mapped, but touching them is a SIGBUS. */
@@ -100,21 +82,11 @@ static int check_file(const struct dirty_bitmap *bitmap, struct log_file *file,
 	return 0;
 }
 
-/* mmap() for reading and writing, also where threads are marking. */
-static void *map_pages(void *at, uint64_t bytes, int flags, int fd, uint64_t offset)
-{
-#if defined(__SANITIZE_THREAD__) && defined(__linux__)
-	/* ThreadSanitizer takes a mapping for a plain write of all its bytes, if it hears of it. */
-	return (void *)syscall(SYS_mmap, at, bytes, PROT_READ | PROT_WRITE, flags, fd, offset);
-#else
-	return mmap(at, bytes, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset);
-#endif
-}
-
 /* Maps the file where it harms nobody. Owner: the caller unmaps *ret_tried, or moves it. */
 static int try_file(const struct log_file *file, void **ret_tried, struct cvmm_error *err)
 {
-	void *tried = map_pages(NULL, file->mapped_bytes, MAP_SHARED, file->fd, file->offset);
+	void *tried = cvmm_mem_dirty_host_map(NULL, file->mapped_bytes, MAP_SHARED, file->fd,
+					      file->offset);
 	int code = -errno;
 
 	if (tried == MAP_FAILED)
@@ -127,20 +99,8 @@ static int try_file(const struct log_file *file, void **ret_tried, struct cvmm_e
 /* The mapping of try_file() in place of what is at the start of the words. Return: 0 or negative errno. */
 static int put_in_place(struct dirty_bitmap *bitmap, const struct log_file *file, void **tried)
 {
-	void *words = bitmap->front.words;
-#ifdef __linux__
-	/* Not mremap(), for the same reason as above. */
-	if (syscall(SYS_mremap, *tried, file->mapped_bytes, file->mapped_bytes,
-		    MREMAP_MAYMOVE | MREMAP_FIXED, words) == -1)
-		return -errno;
-	*tried = NULL;
-#else
-	(void)tried;
-	if (map_pages(words, file->mapped_bytes, MAP_SHARED | MAP_FIXED, file->fd, file->offset) ==
-	    MAP_FAILED)
-		return -errno;
-#endif
-	return 0;
+	return cvmm_mem_dirty_host_put(bitmap->front.words, tried, file->mapped_bytes, file->fd,
+				       file->offset);
 }
 
 /* Private memory in place of what is mapped in [from, to) of the words. */
@@ -150,8 +110,9 @@ static int replace_by_nothing(struct dirty_bitmap *bitmap, uint64_t from, uint64
 
 	if (from >= to)
 		return 0;
-	if (map_pages(start + from, to - from,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+	if (cvmm_mem_dirty_host_map(start + from, to - from,
+				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+				    0) == MAP_FAILED)
 		return -errno;
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <cmocka.h>
 
+#include "../../tests/support/descriptors.h"
 #include "test_mem_util.h"
 
 /* Two neighbours [p, 3p), a hole, and [4p, 5p); [5p, 6p) may only be read. */
@@ -73,7 +74,7 @@ static void a_fault_moves_nothing(void **state)
 	int fds[2];
 	char c;
 
-	assert_int_equal(pipe2(fds, O_NONBLOCK), 0);
+	assert_int_equal(test_pipe(fds, true), 0);
 	assert_int_equal(write(fds[1], "a", 1), 1);
 	/* Into the hole, into what may only be read, and around the end of the address space. */
 	assert_int_equal(cvmm_mem_read_from_fd(*state, G(3 * page - 1), fds[0], 2), -EFAULT);

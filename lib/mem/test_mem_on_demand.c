@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "../../tests/support/descriptors.h"
 #include "test_mem_util.h"
 
 #define BASE 0x10000000u
@@ -87,7 +88,7 @@ static int setup(void **state)
 	struct cvmm_mem_config configs[3];
 
 	assert_non_null(b);
-	b->fd = memfd_create("on-demand", MFD_CLOEXEC);
+	b->fd = test_file();
 	assert_true(b->fd >= 0);
 	assert_int_equal(ftruncate(b->fd, (off_t)(PAGES * page_size())), 0);
 	configs[0] = ram_config(BASE - page_size(), page_size());

@@ -15,6 +15,8 @@
 
 #include <cvmm/vhost-user_backend.h>
 
+#include "../../tests/support/descriptors.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define OPERATIONS_MAX 64
@@ -531,9 +533,11 @@ static void set_up(struct fuzz *f)
 	MUST(!cvmm_mem_create(&ram, 1, &f->mem, NULL));
 	f->ram = cvmm_mem_region_at(f->mem, 0)->host;
 	f->fds[FD_MEMORY] = fcntl(cvmm_mem_region_at(f->mem, 0)->fd, F_DUPFD_CLOEXEC, 0);
-	MUST(!cvmm_notifier_init(&notifier, CVMM_NOTIFIER_EVENTFD));
+	MUST(!cvmm_notifier_init(&notifier, CVMM_NOTIFIER_AUTO));
 	f->fds[FD_NOTIFIER] = notifier.read_fd;
-	MUST(!pipe2(&f->fds[FD_PIPE_READ], O_CLOEXEC | O_NONBLOCK));
+	if (notifier.write_fd != notifier.read_fd)
+		close(notifier.write_fd); /* a pipe without a writer: one that is hung up */
+	MUST(!test_pipe(&f->fds[FD_PIPE_READ], true));
 }
 
 static void tear_down(struct fuzz *f)

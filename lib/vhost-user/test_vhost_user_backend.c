@@ -6,7 +6,9 @@
 
 #include <cmocka.h>
 
+#include "../../tests/support/descriptors.h"
 #include "test_vhost_user_backend.h"
+#include "../../tests/support/descriptors.h"
 
 #define FEATURE(bit) CVMM_VIRTIO_FEATURE(bit)
 #define SPLIT ((struct cvmm_virtq_driver_config){ 0 })
@@ -317,6 +319,41 @@ static void a_ring_whose_memory_goes_fails_and_can_be_started_anew(void **state)
 	assert_int_equal(set_mem(b), 0);
 	start_ring(b, 0, 0);
 	expect_service(b, 0);
+}
+
+static void a_region_that_is_replaced_costs_no_ring(void **state)
+{
+	struct bench *b = *state;
+
+	start_all(b, 0, SPLIT);
+	expect_service(b, 0);
+	assert_int_equal(remove_region(b, ram_region(), 0), 0);
+	assert_int_equal(add_region(b, ram_region(), b->ram_fd), 0);
+	expect_service(b, 0);
+}
+
+static void a_device_that_cannot_take_queues_one_by_one_gets_them_together(void **state)
+{
+	struct cvmm_virtio_device_ops ops = dev_ops;
+	struct bench *b;
+	void *p;
+
+	(void)state;
+	ops.queue_start = NULL;
+	ops.queue_stop = NULL;
+	p = b = bench_of(&ops, NULL, 0);
+	start_all(b, 0, SPLIT);
+	expect_service(b, 0);
+	make_ring(b, 1, SPLIT);
+	start_ring(b, 1, 0);
+	assert_int_equal(b->dev.starts, 2);
+	assert_int_equal(b->dev.stops, 1);
+	expect_service(b, 0);
+	expect_service(b, 1);
+	assert_int_equal(get_base(b, CVMM_VHOST_USER_GET_VRING_BASE, 1), 1);
+	expect_service(b, 0);
+	assert_int_equal(get_base(b, CVMM_VHOST_USER_GET_VRING_BASE, 0), 3);
+	bench_free(&p);
 }
 
 static void with_gpa_addresses_rings_and_regions_have_one_address(void **state)
@@ -664,8 +701,8 @@ static void pipes_are_notifiers_too(void **state)
 	assert_int_equal(set_mem(b), 0);
 	make_ring(b, 0, SPLIT);
 	set_up_ring(b, 0, 0);
-	assert_int_equal(pipe2(kick, O_CLOEXEC), 0);
-	assert_int_equal(pipe2(call, O_CLOEXEC | O_NONBLOCK), 0);
+	assert_int_equal(test_pipe(kick, false), 0);
+	assert_int_equal(test_pipe(call, true), 0);
 	assert_int_equal(set_fd(b, CVMM_VHOST_USER_SET_VRING_CALL, 0, call[1]), 0);
 	assert_int_equal(set_fd(b, CVMM_VHOST_USER_SET_VRING_KICK, 0, kick[0]), 0);
 	assert_int_equal(ack_vring(b, CVMM_VHOST_USER_SET_VRING_ENABLE, 0, 1), 0);
@@ -685,6 +722,32 @@ static void pipes_are_notifiers_too(void **state)
 	close(kick[0]);
 	close(call[1]);
 	assert_int_equal(get_base(b, CVMM_VHOST_USER_GET_VRING_BASE, 0), 2);
+}
+
+static void a_socket_that_can_kick_no_more_is_left_alone(void **state)
+{
+	struct bench *b = *state;
+	int kick[2];
+
+	negotiate(b, 0, DEFAULT_WITHOUT);
+	assert_int_equal(set_mem(b), 0);
+	make_ring(b, 0, SPLIT);
+	set_up_ring(b, 0, 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, kick), 0);
+	assert_int_equal(set_fd(b, CVMM_VHOST_USER_SET_VRING_CALL, 0, b->call[0]), 0);
+	assert_int_equal(set_fd(b, CVMM_VHOST_USER_SET_VRING_KICK, 0, kick[0]), 0);
+	assert_int_equal(ack_vring(b, CVMM_VHOST_USER_SET_VRING_ENABLE, 0, 1), 0);
+	add_request(b, 0, 0, 3, 30);
+	assert_int_equal(write(kick[1], "x", 1), 1);
+	settle(b);
+	expect_answer(b, 0, 0, 3, 30);
+	/* Readable for ever, and no hang-up. */
+	assert_int_equal(shutdown(kick[1], SHUT_WR), 0);
+	for (int i = 0; i < 3; i++)
+		cvmm_loop_run_once(b->loop, 0);
+	assert_int_equal(cvmm_loop_run_once(b->loop, 0), 0);
+	close(kick[0]);
+	close(kick[1]);
 }
 
 static void what_is_no_notifier_is_refused(void **state)
@@ -714,17 +777,23 @@ static void a_reset_leaves_memory_and_nothing_of_the_rings(void **state)
 	expect_service(b, 0);
 }
 
-static void a_status_of_zero_resets(void **state)
+static void a_status_of_zero_stops_the_device_and_rings_keep_their_places(void **state)
 {
 	struct bench *b = *state;
 
 	start_all(b, 0, SPLIT);
+	expect_service(b, 0);
 	assert_int_equal(ack_u64(b, CVMM_VHOST_USER_SET_STATUS, 15), 0);
 	assert_int_equal(get_u64(b, CVMM_VHOST_USER_GET_STATUS), 15);
 	assert_int_not_equal(ack_u64(b, CVMM_VHOST_USER_SET_STATUS, 256), 0);
 	assert_int_equal(ack_u64(b, CVMM_VHOST_USER_SET_STATUS, 0), 0);
 	assert_int_equal(get_u64(b, CVMM_VHOST_USER_GET_STATUS), 0);
 	assert_int_equal(b->dev.stops, 1);
+	/* Nothing starts it again but being enabled. */
+	assert_int_equal(set_mem(b), 0);
+	assert_int_equal(b->dev.starts, 1);
+	/* QEMU asks only now. */
+	assert_int_equal(get_base(b, CVMM_VHOST_USER_GET_VRING_BASE, 0), 1);
 }
 
 static void get_config(struct bench *b, uint32_t offset, uint32_t size,
@@ -865,6 +934,8 @@ int main(void)
 		T(a_table_with_one_bad_region_changes_nothing),
 		T(rings_go_on_when_memory_comes_and_goes),
 		T(a_ring_whose_memory_goes_fails_and_can_be_started_anew),
+		T(a_region_that_is_replaced_costs_no_ring),
+		cmocka_unit_test(a_device_that_cannot_take_queues_one_by_one_gets_them_together),
 		T(with_gpa_addresses_rings_and_regions_have_one_address),
 		T(requests_are_served_and_the_driver_is_called),
 		T(packed_rings_are_served),
@@ -884,9 +955,10 @@ int main(void)
 		T(a_broken_ring_is_told_and_the_others_live),
 		T(without_a_kick_descriptor_rings_are_polled),
 		T(pipes_are_notifiers_too),
+		T(a_socket_that_can_kick_no_more_is_left_alone),
 		T(what_is_no_notifier_is_refused),
 		T(a_reset_leaves_memory_and_nothing_of_the_rings),
-		T(a_status_of_zero_resets),
+		T(a_status_of_zero_stops_the_device_and_rings_keep_their_places),
 		T(the_configuration_space_is_read_and_errors_have_no_payload),
 		T(writes_to_the_configuration_space_reach_the_device),
 		T(a_connection_that_ends_leaves_nothing_behind),

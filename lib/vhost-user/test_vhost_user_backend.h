@@ -260,7 +260,8 @@ static inline void connect_front_end(struct bench *b)
 	b->protocol = 0;
 }
 
-static inline void *bench_new(const struct cvmm_vhost_user_backend_ops *extra, uint64_t offer)
+static inline void *bench_of(const struct cvmm_virtio_device_ops *ops,
+			     const struct cvmm_vhost_user_backend_ops *extra, uint64_t offer)
 {
 	static const uint8_t space[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
 	struct bench *b = calloc(1, sizeof(*b));
@@ -269,7 +270,7 @@ static inline void *bench_new(const struct cvmm_vhost_user_backend_ops *extra, u
 				       .kind = CVMM_MEM_MEMFD,
 				       .access = CVMM_ACCESS_READ_WRITE };
 	struct cvmm_vhost_user_backend_config config = {
-		.ops = &dev_ops, .extra = extra, .offer = offer, .closed = on_closed
+		.ops = ops, .extra = extra, .offer = offer, .closed = on_closed
 	};
 	struct cvmm_error err = { 0 };
 
@@ -313,6 +314,11 @@ static inline int bench_free(void **state)
 	cvmm_virtio_config_space_fini(&b->dev.space);
 	free(b);
 	return 0;
+}
+
+static inline void *bench_new(const struct cvmm_vhost_user_backend_ops *extra, uint64_t offer)
+{
+	return bench_of(&dev_ops, extra, offer);
 }
 
 /* ---- requests ---------------------------------------------------------------------------------- */

@@ -14,7 +14,9 @@
 
 #include <cvmm/mem_iotlb.h>
 
+#include "../../tests/support/descriptors.h"
 #include "test_vhost_user_backend.h"
+#include "../../tests/support/descriptors.h"
 
 #define FEATURE(bit) CVMM_VIRTIO_FEATURE(bit)
 #define SPLIT ((struct cvmm_virtq_driver_config){ 0 })
@@ -176,7 +178,7 @@ static void regions_that_cannot_hold_the_queues_are_refused(void **state)
 
 static int make_log(uint8_t **ret_bits)
 {
-	int fd = memfd_create("log", MFD_CLOEXEC);
+	int fd = test_file();
 
 	assert_int_equal(ftruncate(fd, LOG_BYTES), 0);
 	*ret_bits = mmap(NULL, LOG_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

@@ -14,7 +14,6 @@ static void negotiation_takes_what_both_sides_want(void **state)
 	s->config.protocol_want = P(REPLY_ACK) | P(MQ) | P(STATUS);
 	session_negotiate(s);
 	assert_int_equal(cvmm_vhost_user_frontend_protocol(s->fe), P(REPLY_ACK) | P(MQ));
-	assert_int_equal(s->peer.acked_protocol, P(REPLY_ACK) | P(MQ));
 	assert_int_equal(cvmm_vhost_user_frontend_features(s->fe), F_VERSION_1 | F_LOG_ALL);
 	assert_int_equal(cvmm_vhost_user_frontend_queue_count(s->fe), 4);
 	peer_saw(&s->peer, 0,
@@ -23,6 +22,7 @@ static void negotiation_takes_what_both_sides_want(void **state)
 			       CVMM_VHOST_USER_SET_PROTOCOL_FEATURES,
 			       CVMM_VHOST_USER_GET_QUEUE_NUM },
 		 5);
+	assert_int_equal(peer_protocol(&s->peer, s->fe), P(REPLY_ACK) | P(MQ));
 	/* Acknowledgements are asked for from the moment that they were negotiated, and not before. */
 	assert_int_equal(peer_nth(&s->peer, CVMM_VHOST_USER_SET_PROTOCOL_FEATURES, 0).flags,
 			 CVMM_VHOST_USER_VERSION);
@@ -46,7 +46,7 @@ static void in_band_notifications_need_a_channel_and_acknowledgements(void **sta
 
 	s->peer.protocol = P(INBAND_NOTIFICATIONS) | P(BACKEND_REQ);
 	session_negotiate(s);
-	assert_int_equal(s->peer.acked_protocol, P(BACKEND_REQ));
+	assert_int_equal(peer_protocol(&s->peer, s->fe), P(BACKEND_REQ));
 }
 
 static void skipping_the_drain_needs_an_inflight_region(void **state)
@@ -55,7 +55,7 @@ static void skipping_the_drain_needs_an_inflight_region(void **state)
 
 	s->peer.protocol = P(REPLY_ACK) | P(GET_VRING_BASE_SKIP_DRAIN) | P(INFLIGHT_SHMFD);
 	session_negotiate(s);
-	assert_int_equal(s->peer.acked_protocol, P(REPLY_ACK) | P(INFLIGHT_SHMFD));
+	assert_int_equal(peer_protocol(&s->peer, s->fe), P(REPLY_ACK) | P(INFLIGHT_SHMFD));
 }
 
 static void shared_memory_is_protocol_feature_22(void **state)
@@ -65,6 +65,16 @@ static void shared_memory_is_protocol_feature_22(void **state)
 	s->peer.protocol = UINT64_C(1) << 22 | P(BACKEND_REQ) | P(REPLY_ACK);
 	session_negotiate(s);
 	assert_true(cvmm_vhost_user_frontend_protocol(s->fe) >> 22 & 1);
+}
+
+static void memory_of_xen_is_not_negotiated(void **state)
+{
+	struct session *s = *state;
+
+	s->peer.protocol |= P(XEN_MMAP);
+	session_negotiate(s);
+	assert_false(cvmm_vhost_user_frontend_protocol(s->fe) & P(XEN_MMAP));
+	assert_int_equal(cvmm_vhost_user_frontend_negotiate(s->fe, &s->err), -EBUSY);
 }
 
 static void features_set_carry_the_bit_of_protocol_features_where_it_was_offered(void **state)
@@ -223,7 +233,7 @@ static bool answer_with_an_fd(struct peer *peer, struct cvmm_vhost_user_msg *msg
 
 	if (msg->request != *(const uint32_t *)peer->hook_ctx)
 		return false;
-	fd = memfd_create("stray", MFD_CLOEXEC);
+	fd = test_file();
 	peer_answer_fds(peer, msg->request, &value, sizeof(value), &fd, 1);
 	close(fd);
 	return true;
@@ -544,7 +554,7 @@ static bool answer_object(struct peer *peer, struct cvmm_vhost_user_msg *msg)
 		peer_answer(peer, msg->request, msg->payload, msg->size);
 		return true;
 	}
-	fd = memfd_create("object", MFD_CLOEXEC);
+	fd = test_file();
 	peer_answer_fds(peer, msg->request, msg->payload, msg->size, &fd, 1);
 	close(fd);
 	return true;
@@ -621,7 +631,7 @@ static bool answer_transfer(struct peer *peer, struct cvmm_vhost_user_msg *msg)
 		peer_answer_u64(peer, msg->request, plan[0]);
 		return true;
 	}
-	fd = memfd_create("state", MFD_CLOEXEC);
+	fd = test_file();
 	peer_answer_fds(peer, msg->request, plan, 8, &fd, 1);
 	close(fd);
 	return true;
@@ -808,18 +818,22 @@ static void long_paths_are_reached_through_their_directory(void **state)
 	rmdir(dir);
 	snprintf(path, sizeof(path), "/tmp/%0200d", 0);
 	assert_int_equal(cvmm_vhost_user_connect(path, 0, &fd, &err), -ENAMETOOLONG);
+	assert_int_equal(cvmm_vhost_user_connect(path + 5, 0, &fd, &err), -ENAMETOOLONG);
+	snprintf(path, sizeof(path), "/tmp/%0200d/s", 0);
+	assert_int_equal(cvmm_vhost_user_connect(path, 0, &fd, &err), -ENOENT);
+	assert_int_equal(cvmm_vhost_user_connect("/dev/null/s", 0, &fd, &err), -ENOTDIR);
 }
 
 static void what_is_no_socket_is_closed(void **state)
 {
 	struct session *s = *state;
-	int fd = memfd_create("no socket", MFD_CLOEXEC);
+	int fd = test_file();
 
 	assert_true(fd >= 0);
 	assert_int_equal(cvmm_vhost_user_frontend_create(&s->config, fd, &s->fe, &s->err),
 			 -ENOTSOCK);
 	assert_int_equal(fcntl(fd, F_GETFD), -1);
-	fd = memfd_create("no socket", MFD_CLOEXEC);
+	fd = test_file();
 	s->config.table_regions = 254;
 	assert_int_equal(cvmm_vhost_user_frontend_create(&s->config, fd, &s->fe, &s->err), -EINVAL);
 	assert_int_equal(fcntl(fd, F_GETFD), -1);
@@ -833,6 +847,7 @@ int main(void)
 		SESSION_TEST(in_band_notifications_need_a_channel_and_acknowledgements),
 		SESSION_TEST(skipping_the_drain_needs_an_inflight_region),
 		SESSION_TEST(shared_memory_is_protocol_feature_22),
+		SESSION_TEST(memory_of_xen_is_not_negotiated),
 		SESSION_TEST(features_set_carry_the_bit_of_protocol_features_where_it_was_offered),
 		SESSION_TEST(requests_before_negotiation_are_refused_here),
 		SESSION_TEST(more_queues_than_can_be_named_are_not_counted),

@@ -24,6 +24,8 @@
 #include <cvmm/vhost-user_frontend.h>
 #include <cvmm/virtio.h>
 
+#include "../../tests/support/descriptors.h"
+
 #define PEER_SEEN_MAX 2048U
 #define PEER_DEADLINE_NS (UINT64_C(60) * CVMM_NS_PER_S)
 #define PEER_CONFIG_BYTES 60U
@@ -136,7 +138,7 @@ static inline void peer_answer_config(struct peer *peer, const struct cvmm_vhost
 static inline void peer_answer_inflight(struct peer *peer, const struct cvmm_vhost_user_msg *msg)
 {
 	struct cvmm_vhost_user_inflight inflight;
-	int fd = memfd_create("inflight", MFD_CLOEXEC);
+	int fd = test_file();
 
 	memcpy(&inflight, msg->payload, sizeof(inflight));
 	inflight.mmap_size = peer->inflight_bytes;
@@ -323,6 +325,15 @@ static inline struct peer_seen peer_last(struct peer *peer, uint32_t request)
 	return peer_nth(peer, request, n - 1);
 }
 
+/* What it was told of protocol features, which nobody has acknowledged yet. */
+static inline uint64_t peer_protocol(struct peer *peer, struct cvmm_vhost_user_frontend *fe)
+{
+	uint64_t features;
+
+	assert_int_equal(cvmm_vhost_user_frontend_get_features(fe, &features, NULL), 0);
+	return peer_last(peer, CVMM_VHOST_USER_SET_PROTOCOL_FEATURES).payload[0];
+}
+
 /* From the @from-th request on it saw these, and no others. */
 static inline void peer_saw(struct peer *peer, unsigned int from, const uint32_t *wanted,
 			    unsigned int count)
@@ -370,7 +381,7 @@ static inline int session_set_up(void **state)
 	s->peer.queue_num = 4;
 	s->peer.max_slots = 32;
 	s->peer.inflight_bytes = 65536;
-	s->config.protocol_want = CVMM_VHOST_USER_PROTOCOL_FEATURES_ALL & ~P(XEN_MMAP);
+	s->config.protocol_want = CVMM_VHOST_USER_PROTOCOL_FEATURES_ALL;
 	s->config.timeout_ms = 30000;
 	for (int i = 0; i < 3; i++)
 		s->eventfds[i] = -1;

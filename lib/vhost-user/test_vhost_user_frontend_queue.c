@@ -481,11 +481,11 @@ static bool answer_region(struct peer *peer, struct cvmm_vhost_user_msg *msg)
 	if (msg->request != CVMM_VHOST_USER_GET_INFLIGHT_FD)
 		return false;
 	if (plan->fds == 2) {
-		if (pipe2(fds, O_CLOEXEC))
+		if (test_pipe(fds, false))
 			abort();
 		close(fds[1]);
 	} else {
-		fds[0] = memfd_create("inflight", MFD_CLOEXEC);
+		fds[0] = test_file();
 		if (ftruncate(fds[0], plan->file_bytes))
 			abort();
 	}
@@ -638,6 +638,173 @@ static void the_next_back_end_gets_the_same_inflight_region(void **state)
 	assert_int_equal(first.device, second.device);
 }
 
+static void put_u16(struct session *s, cvmm_gpa gpa, uint16_t value)
+{
+	assert_int_equal(cvmm_mem_store_u16(s->mem, gpa, __ATOMIC_RELAXED, value), 0);
+}
+
+/*
+ * The rings of a driver that has made @avail buffers available, of which @used came back. The head of the @i-th is
+ * 7 * i modulo the size, and they came in that order but for those in @swap, if it is not NULL.
+ */
+static void fill_rings(struct session *s, const struct cvmm_vhost_user_queue *queue, uint16_t avail,
+		       uint16_t used, const uint16_t *swap)
+{
+	uint16_t mask = (uint16_t)(queue->config.size - 1);
+
+	for (unsigned int n = 0; n < avail; n++)
+		put_u16(s, cvmm_gpa_add(queue->config.avail, 4 + 2 * (n & mask)),
+			(uint16_t)(7 * n) & mask);
+	for (unsigned int n = 0; n < used; n++) {
+		unsigned int which = swap && n == swap[0] ? swap[1] : n;
+
+		which = swap && n == swap[1] ? swap[0] : which;
+		put_u16(s, cvmm_gpa_add(queue->config.used, 4 + 8 * (n & mask)),
+			(uint16_t)(7 * which) & mask);
+	}
+	put_u16(s, cvmm_gpa_add(queue->config.avail, 2), avail);
+	put_u16(s, cvmm_gpa_add(queue->config.used, 2), used);
+}
+
+/* Without an inflight region: what was given back tells what was not, as far as it was in order. */
+static void what_was_given_back_out_of_order_tells_nothing_about_the_rest(void **state)
+{
+	static const struct {
+		uint16_t avail, used, swap[2];
+		int wanted;
+	} table[] = {
+		{ 0, 0, { 0, 0 }, 0 },
+		{ 5, 0, { 0, 0 }, 0 },
+		{ 9, 4, { 0, 0 }, 0 },
+		{ 9, 4, { 0, 1 }, -EOPNOTSUPP },
+		{ 9, 4, { 3, 6 }, -EOPNOTSUPP }, /* and the fourth is still there */
+		{ 9, 9, { 3, 6 }, 0 },		 /* nothing is left */
+		{ 1000, 990, { 0, 0 }, 0 },
+		{ 1000, 990, { 980, 981 }, -EOPNOTSUPP },
+		{ 1000, 990, { 989, 995 }, -EOPNOTSUPP },
+		{ 1000, 990, { 744, 745 }, -EOPNOTSUPP }, /* the oldest that can be seen */
+		{ 1000, 990, { 742, 743 }, 0 },		  /* overwritten since */
+		{ 1000, 744, { 0, 0 }, 0 },		  /* a full queue: nothing can be seen */
+		{ 1000, 743, { 0, 0 }, -EOPNOTSUPP },	  /* more than full */
+		{ 3, 5, { 0, 0 }, -EOPNOTSUPP },	  /* less than none */
+	};
+	struct session *s = *state;
+	struct cvmm_vhost_user_queue queue;
+
+	session_begin(s, F_VERSION_1);
+	queue = make_queue(s, 0, false);
+	assert_int_equal(start(s, &queue), 0);
+	for (size_t i = 0; i < CVMM_ARRAY_SIZE(table); i++) {
+		fill_rings(s, &queue, table[i].avail, table[i].used,
+			   table[i].swap[1] ? table[i].swap : NULL);
+		assert_int_equal(session_reconnect(s), table[i].wanted);
+		if (!table[i].wanted)
+			assert_int_equal(peer_nth(&s->peer, BASE, 0).payload[0],
+					 (uint64_t)table[i].used << 32);
+	}
+}
+
+/* The queue is full, and one of those that wait came back already, and is there again. */
+static void a_head_that_waits_twice_tells_that_nothing_is_known(void **state)
+{
+	struct session *s = *state;
+	struct cvmm_vhost_user_queue queue;
+
+	session_begin(s, F_VERSION_1);
+	queue = make_queue(s, 0, false);
+	assert_int_equal(start(s, &queue), 0);
+	fill_rings(s, &queue, 1000, 744, NULL);
+	put_u16(s, cvmm_gpa_add(queue.config.avail, 4 + 2 * (999 & 255)), (7 * 800) & 255);
+	assert_int_equal(session_reconnect(s), -EOPNOTSUPP);
+	put_u16(s, cvmm_gpa_add(queue.config.avail, 4 + 2 * (999 & 255)), 256);
+	assert_int_equal(session_reconnect(s), -EOPNOTSUPP);
+}
+
+/* Drivers and back-ends have agreed on it. */
+static void queues_that_are_in_order_need_not_show_it(void **state)
+{
+	static const uint16_t swap[2] = { 3, 4 };
+	struct session *s = *state;
+	struct cvmm_vhost_user_queue queue;
+
+	s->peer.features |= CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_IN_ORDER);
+	session_begin(s, F_VERSION_1 | CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_IN_ORDER));
+	queue = make_queue(s, 0, false);
+	assert_int_equal(start(s, &queue), 0);
+	fill_rings(s, &queue, 20, 10, swap); /* only the last of a batch has an entry of its own */
+	assert_int_equal(session_reconnect(s), 0);
+}
+
+/* Nobody knows whether it has served something before it died. */
+static bool die_at_kick(struct peer *peer, struct cvmm_vhost_user_msg *msg)
+{
+	if (msg->request != KICK)
+		return false;
+	shutdown(cvmm_vhost_user_conn_fd(peer->conn), SHUT_RDWR);
+	return true;
+}
+
+static void a_queue_whose_start_was_cut_off_goes_on_from_what_was_given_back(void **state)
+{
+	struct session *s = *state;
+	struct cvmm_vhost_user_queue queue;
+
+	s->peer.hook = die_at_kick;
+	session_begin(s, F_VERSION_1);
+	queue = make_queue(s, 0, false);
+	assert_int_equal(start(s, &queue), -ECONNRESET);
+	assert_true(cvmm_vhost_user_frontend_is_lost(s->fe));
+	fill_rings(s, &queue, 4, 3, NULL);
+	s->peer.hook = NULL;
+	assert_int_equal(session_reconnect(s), 0);
+	assert_int_equal(peer_nth(&s->peer, BASE, 0).payload[0], UINT64_C(3) << 32);
+	assert_int_equal(peer_count(&s->peer, KICK), 1);
+	assert_int_equal(start(s, &queue), -EBUSY);
+}
+
+/* All of the region has this byte but where it was cleared. */
+#define FILL 0x5a
+
+static bool fill_region(struct peer *peer, struct cvmm_vhost_user_msg *msg)
+{
+	uint8_t bytes[2048];
+
+	memset(bytes, FILL, sizeof(bytes));
+	if (msg->request == CVMM_VHOST_USER_SET_INFLIGHT_FD) {
+		for (uint64_t at = 0; at < peer->inflight_bytes; at += sizeof(bytes))
+			if (cvmm_pwrite_full(msg->fds[0], bytes, sizeof(bytes), at))
+				abort();
+		*(int *)peer->hook_ctx = dup(msg->fds[0]);
+	}
+	return false;
+}
+
+static void a_queue_that_begins_anew_has_nothing_in_flight(void **state)
+{
+	struct session *s = *state;
+	struct cvmm_vhost_user_queue queue;
+	uint8_t bytes[65536];
+	int region = -1;
+
+	s->peer.protocol |= P(INFLIGHT_SHMFD);
+	s->peer.hook = fill_region;
+	s->peer.hook_ctx = &region;
+	session_begin(s, F_VERSION_1);
+	assert_int_equal(cvmm_vhost_user_frontend_clear_inflight(s->fe, 1, &s->err), 0);
+	assert_int_equal(cvmm_vhost_user_frontend_init_inflight(s->fe, 4, 256, &s->err), 0);
+	queue = make_queue(s, 1, false);
+	assert_int_equal(start(s, &queue), 0);
+	assert_int_equal(cvmm_vhost_user_frontend_clear_inflight(s->fe, 1, &s->err), -EBUSY);
+	assert_int_equal(cvmm_vhost_user_frontend_stop_queue(s->fe, 1, false, &queue.base, NULL),
+			 0);
+	assert_int_equal(cvmm_vhost_user_frontend_clear_inflight(s->fe, 1, &s->err), 0);
+	assert_int_equal(cvmm_vhost_user_frontend_clear_inflight(s->fe, 4, &s->err), 0);
+	assert_int_equal(cvmm_pread_full(region, bytes, sizeof(bytes), 0), sizeof(bytes));
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		assert_int_equal(bytes[i], i / 16384 == 1 ? 0 : FILL);
+	close(region);
+}
+
 static void a_back_end_that_lacks_what_is_in_use_is_another_one(void **state)
 {
 	struct session *s = *state;
@@ -664,7 +831,7 @@ static void a_back_end_that_lacks_what_is_in_use_is_another_one(void **state)
 	/* One that has more is fine; what is not in use is not taken into use. */
 	s->peer.protocol |= P(STATUS);
 	assert_int_equal(session_reconnect(s), 0);
-	assert_int_equal(s->peer.acked_protocol, protocol);
+	assert_int_equal(peer_protocol(&s->peer, s->fe), protocol);
 	assert_false(cvmm_vhost_user_frontend_is_lost(s->fe));
 }
 
@@ -693,8 +860,7 @@ static void no_socket_at_reconnection_can_be_tried_again(void **state)
 	uint64_t features;
 
 	session_begin(s, F_VERSION_1);
-	assert_int_equal(cvmm_vhost_user_frontend_reconnect(
-				 s->fe, memfd_create("no socket", MFD_CLOEXEC), &s->err),
+	assert_int_equal(cvmm_vhost_user_frontend_reconnect(s->fe, test_file(), &s->err),
 			 -ENOTSOCK);
 	assert_true(cvmm_vhost_user_frontend_is_lost(s->fe));
 	assert_int_equal(cvmm_vhost_user_frontend_fd(s->fe), -1);
@@ -850,6 +1016,11 @@ int main(void)
 		SESSION_TEST(an_inflight_region_comes_after_features_and_before_queues),
 		SESSION_TEST(all_that_was_set_is_set_again),
 		SESSION_TEST(the_next_back_end_gets_the_same_inflight_region),
+		SESSION_TEST(what_was_given_back_out_of_order_tells_nothing_about_the_rest),
+		SESSION_TEST(a_head_that_waits_twice_tells_that_nothing_is_known),
+		SESSION_TEST(queues_that_are_in_order_need_not_show_it),
+		SESSION_TEST(a_queue_whose_start_was_cut_off_goes_on_from_what_was_given_back),
+		SESSION_TEST(a_queue_that_begins_anew_has_nothing_in_flight),
 		SESSION_TEST(a_back_end_that_lacks_what_is_in_use_is_another_one),
 		SESSION_TEST(a_back_end_that_refuses_at_reconnection_is_given_up),
 		SESSION_TEST(no_socket_at_reconnection_can_be_tried_again),

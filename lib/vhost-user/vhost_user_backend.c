@@ -305,17 +305,25 @@ static void on_timeout(void *ctx)
 
 /* ---- creation ---------------------------------------------------------------------------------- */
 
+static uint64_t ring_features_of(const struct cvmm_vhost_user_backend_config *config)
+{
+	uint64_t features = CVMM_VIRTIO_RING_FEATURES_DEFAULT & ~config->withhold;
+
+	features |= CVMM_VIRTIO_RING_FEATURES_ALL & config->offer &
+		    ~CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_NOTIFICATION_DATA);
+	if (config->ops->ring_features)
+		features &= config->ops->ring_features(config->dev);
+	return features;
+}
+
 static uint64_t features_of(const struct cvmm_vhost_user_backend_config *config)
 {
-	uint64_t features = config->ops->features(config->dev);
+	uint64_t features = config->ops->features(config->dev) | ring_features_of(config);
 
 	features |= CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_VERSION_1) |
 		    CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_ACCESS_PLATFORM) |
 		    CVMM_VIRTIO_FEATURE(CVMM_VHOST_USER_F_LOG_ALL) |
 		    CVMM_VIRTIO_FEATURE(CVMM_VHOST_USER_F_PROTOCOL_FEATURES);
-	features |= CVMM_VIRTIO_RING_FEATURES_DEFAULT & ~config->withhold;
-	features |= CVMM_VIRTIO_RING_FEATURES_ALL & config->offer &
-		    ~CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_NOTIFICATION_DATA);
 	if (config->ops->queue_stop && config->ops->queue_start)
 		features |= CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_RING_RESET);
 	return features;
@@ -335,7 +343,7 @@ static uint64_t protocol_features_of(const struct cvmm_vhost_user_backend_config
 		CVMM_VHOST_USER_PROTOCOL(GPA_ADDRESSES) |
 		CVMM_VHOST_USER_PROTOCOL(GET_VRING_BASE_SKIP_DRAIN);
 
-	if (vu_postcopy_possible())
+	if (vu_postcopy_possible(config->userfaultfd_device))
 		f |= CVMM_VHOST_USER_PROTOCOL(PAGEFAULT);
 	if (config->ops->save && config->ops->load)
 		f |= CVMM_VHOST_USER_PROTOCOL(DEVICE_STATE);

@@ -49,8 +49,11 @@ int vu_set_features(struct cvmm_vhost_user_backend *b, struct cvmm_vhost_user_ms
 	r = (features ^ before) & CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_ACCESS_PLATFORM)
 		    ? vu_mem_update_iommu(b, err)
 		    : 0;
-	if (r)
+	if (r) {
+		b->features = before;
+		(void)cvmm_dirty_set_enabled(b->mem.log, before & LOG_ALL);
 		return r;
+	}
 	/* Who does not know of enabling cannot do it. */
 	for (unsigned int i = 0; i < b->queue_count && !(features & PROTOCOL_FEATURES); i++)
 		b->queues[i].enabled = true;
@@ -118,6 +121,13 @@ int vu_set_owner(struct cvmm_vhost_user_backend *b, struct cvmm_vhost_user_msg *
 	return 0;
 }
 
+static void disable_all(struct cvmm_vhost_user_backend *b)
+{
+	vu_queues_halt(b);
+	for (unsigned int i = 0; i < b->queue_count; i++)
+		b->queues[i].enabled = false;
+}
+
 int vu_reset_owner(struct cvmm_vhost_user_backend *b, struct cvmm_vhost_user_msg *msg,
 		   struct vu_reply *reply, struct cvmm_error *err)
 {
@@ -125,9 +135,7 @@ int vu_reset_owner(struct cvmm_vhost_user_backend *b, struct cvmm_vhost_user_msg
 	(void)msg;
 	(void)reply;
 	(void)err;
-	vu_queues_halt(b);
-	for (unsigned int i = 0; i < b->queue_count; i++)
-		b->queues[i].enabled = false;
+	disable_all(b);
 	return 0;
 }
 
@@ -163,8 +171,14 @@ int vu_set_status(struct cvmm_vhost_user_backend *b, struct cvmm_vhost_user_msg 
 	if (status > UINT8_MAX)
 		return cvmm_fail(err, -EINVAL, "a device status has 8 bits: 0x%llx",
 				 (unsigned long long)status);
-	if (!status)
-		reset_device(b);
+	/*
+	 * QEMU (7.2 at least) says this before it asks where the rings are, and migrates what it gets. So
+	 * their places are kept until they are set anew.
+	 */
+	if (!status) {
+		disable_all(b);
+		b->needs_reset = false;
+	}
 	b->status = (uint8_t)status;
 	return 0;
 }

@@ -61,6 +61,7 @@ struct vu_queue {
 	bool enabled;
 	bool running;
 	bool failed;
+	bool broken;  /* by the driver: other memory does not help */
 	bool stalled; /* a kick waits for translations */
 	struct cvmm_notifier kick;
 	struct cvmm_notifier call;
@@ -269,10 +270,10 @@ void vu_inflight_reset(struct cvmm_vhost_user_backend *b);
 
 /* ---- vhost_user_backend_postcopy*.c ---- */
 
-/* A userfaultfd that can tell of missing pages, or negative errno. */
-int vu_postcopy_open(struct cvmm_error *err);
+/* A userfaultfd that can tell of missing pages, or negative errno. @device: of the configuration. */
+int vu_postcopy_open(int device, struct cvmm_error *err);
 /* Whether this host has it at all. */
-bool vu_postcopy_possible(void);
+bool vu_postcopy_possible(int device);
 int vu_postcopy_register(struct cvmm_vhost_user_backend *b, const struct vu_region *region,
 			 struct cvmm_error *err);
 void vu_postcopy_unregister(struct cvmm_vhost_user_backend *b, const struct vu_region *region);

@@ -360,6 +360,9 @@ static void memory_has_changed(struct cvmm_vhost_user_backend *b)
 {
 	struct cvmm_error err = { 0 };
 
+	/* A ring that had no memory may have it now. */
+	for (unsigned int i = 0; i < b->queue_count; i++)
+		b->queues[i].failed &= b->queues[i].broken || b->queues[i].running;
 	if (vu_mem_update_iommu(b, &err) || vu_queues_try_run(b, &err))
 		vu_log(b, CVMM_LOG_WARN, "vhost-user %s: after a change of memory: %s",
 		       b->config.ops->name, err.message);

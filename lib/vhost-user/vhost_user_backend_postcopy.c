@@ -39,7 +39,7 @@ void vu_postcopy_reset(struct cvmm_vhost_user_backend *b)
 int vu_postcopy_advise(struct cvmm_vhost_user_backend *b, struct cvmm_vhost_user_msg *msg,
 		       struct vu_reply *reply, struct cvmm_error *err)
 {
-	int uffd = vu_postcopy_open(err);
+	int uffd = vu_postcopy_open(b->config.userfaultfd_device, err);
 
 	(void)msg;
 	if (uffd < 0)

@@ -22,16 +22,17 @@
  * One that serves faults of system calls, too, if we may have it; else one for faults of our own
  * code, which is most of what touches memory here.
  */
-static int open_uffd(void)
+static int open_uffd(int device)
 {
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK), device;
+	int own cvmm_cleanup(cvmm_close_fd) = -1;
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 
 	if (fd >= 0)
 		return fd;
-	device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	if (device <= 0)
+		device = own = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
 	if (device >= 0) {
 		fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
-		close(device);
 		if (fd >= 0)
 			return fd;
 	}
@@ -39,10 +40,10 @@ static int open_uffd(void)
 	return fd < 0 ? -errno : fd;
 }
 
-int vu_postcopy_open(struct cvmm_error *err)
+int vu_postcopy_open(int device, struct cvmm_error *err)
 {
 	struct uffdio_api api = { .api = UFFD_API };
-	int fd = open_uffd();
+	int fd = open_uffd(device);
 
 	if (fd < 0)
 		return cvmm_fail(err, fd, "userfaultfd cannot be used: %s", strerror(-fd));
@@ -55,9 +56,9 @@ int vu_postcopy_open(struct cvmm_error *err)
 	return fd;
 }
 
-bool vu_postcopy_possible(void)
+bool vu_postcopy_possible(int device)
 {
-	int fd = vu_postcopy_open(NULL);
+	int fd = vu_postcopy_open(device, NULL);
 	bool possible = fd >= 0;
 
 	cvmm_close_fd(&fd);

@@ -4,13 +4,15 @@
 
 #include "vhost_user_backend_internal.h"
 
-int vu_postcopy_open(struct cvmm_error *err)
+int vu_postcopy_open(int device, struct cvmm_error *err)
 {
+	(void)device;
 	return cvmm_fail(err, -EOPNOTSUPP, "this system has no userfaultfd");
 }
 
-bool vu_postcopy_possible(void)
+bool vu_postcopy_possible(int device)
 {
+	(void)device;
 	return false;
 }
 

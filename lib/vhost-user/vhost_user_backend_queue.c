@@ -60,17 +60,17 @@ int vu_queue_index_check(const struct cvmm_vhost_user_backend *b, uint64_t index
 
 /* ---- what the device says ---------------------------------------------------------------------- */
 
-static void mark_used_ring(struct vu_queue *q)
+/* The map marks the ring where it lies; the front-end may want that elsewhere. */
+static void log_used_ring(struct vu_queue *q)
 {
 	struct cvmm_vhost_user_backend *b = q->backend;
 
-	if (q->addr.flags & CVMM_VHOST_USER_VRING_F_LOG &&
-	    vu_has_feature(b, CVMM_VHOST_USER_F_LOG_ALL)) {
-		/* The map marks the ring where it lies; this is where the front-end wants it. */
+	if (!vu_has_feature(b, CVMM_VHOST_USER_F_LOG_ALL))
+		return;
+	if (q->addr.flags & CVMM_VHOST_USER_VRING_F_LOG)
 		cvmm_dirty_mark(b->mem.log, q->addr.log, used_bytes(b, q->size));
-		if (b->log_notifier.write_fd >= 0)
-			(void)cvmm_notifier_signal(&b->log_notifier);
-	}
+	if (b->log_notifier.write_fd >= 0)
+		(void)cvmm_notifier_signal(&b->log_notifier);
 }
 
 static void host_notify(struct cvmm_virtio_host *host, unsigned int queue)
@@ -82,7 +82,7 @@ static void host_notify(struct cvmm_virtio_host *host, unsigned int queue)
 
 	CVMM_BUG_ON(queue >= b->queue_count);
 	q = &b->queues[queue];
-	mark_used_ring(q);
+	log_used_ring(q);
 	if (q->call.write_fd >= 0)
 		(void)cvmm_notifier_signal(&q->call);
 	else if (vu_negotiated(b, CVMM_VHOST_USER_PROTOCOL(INBAND_NOTIFICATIONS)))
@@ -127,6 +127,7 @@ static void host_needs_reset(struct cvmm_virtio_host *host)
 			continue;
 		vu_log(b, CVMM_LOG_WARN, "vhost-user %s: queue %u is broken: %s",
 		       b->config.ops->name, i, cvmm_virtq_violation_name(violation));
+		b->queues[i].broken = true;
 		vu_queue_fail(&b->queues[i]);
 	}
 }
@@ -177,11 +178,11 @@ static void kick(struct vu_queue *q)
 static void on_kick(void *ctx, int fd, unsigned int events)
 {
 	struct vu_queue *q = ctx;
+	int r = cvmm_notifier_consume(&q->kick);
 
 	(void)fd;
-	(void)cvmm_notifier_consume(&q->kick);
 	/* Nobody can kick any more: to look again and again would help nobody. */
-	if (events & (CVMM_EVENT_HANGUP | CVMM_EVENT_ERROR))
+	if (r < 0 || events & (CVMM_EVENT_HANGUP | CVMM_EVENT_ERROR))
 		(void)cvmm_source_set_events(q->kick_source, 0);
 	kick(q);
 }
@@ -322,14 +323,6 @@ static int start_device(struct cvmm_vhost_user_backend *b, struct cvmm_error *er
 	return r;
 }
 
-/* Devices that cannot take a queue while they run are stopped for it, and start with all of them. */
-static void make_room_for_queue(struct cvmm_vhost_user_backend *b)
-{
-	if (!b->device_started || b->config.ops->queue_start)
-		return;
-	vu_queues_halt(b);
-}
-
 static int run(struct vu_queue *q, struct cvmm_error *err)
 {
 	struct cvmm_vhost_user_backend *b = q->backend;
@@ -355,30 +348,77 @@ static int run(struct vu_queue *q, struct cvmm_error *err)
 	return 0;
 }
 
+static unsigned int running_count(const struct cvmm_vhost_user_backend *b)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < b->queue_count; i++)
+		n += b->queues[i].running;
+	return n;
+}
+
+/* A queue did not start. Return: what is left of that for the front-end. */
+static int not_started(struct vu_queue *q, int r, struct cvmm_error *err)
+{
+	if (r == -EAGAIN)
+		return 0; /* when the translations come */
+	vu_queue_fail(q);
+	if (err && !err->message[0])
+		cvmm_fail(err, r, "queue %u cannot be started: %s", q->index, strerror(-r));
+	return r;
+}
+
+/* For devices that cannot take a queue while they run: they are stopped, and start with all of them. */
+static int run_together(struct cvmm_vhost_user_backend *b, struct cvmm_error *err)
+{
+	int first = 0, r;
+
+	vu_queues_halt(b);
+	for (unsigned int i = 0; i < b->queue_count; i++) {
+		struct vu_queue *q = &b->queues[i];
+
+		if (!can_run(q))
+			continue;
+		r = start_virtq(q, first ? NULL : err);
+		q->running = !r;
+		r = r ? not_started(q, r, first ? NULL : err) : 0;
+		first = first ? first : r;
+	}
+	r = running_count(b) ? start_device(b, first ? NULL : err) : 0;
+	for (unsigned int i = 0; i < b->queue_count; i++) {
+		struct vu_queue *q = &b->queues[i];
+
+		if (!q->running)
+			continue;
+		if (r || watch(q)) {
+			vu_queue_fail(q);
+			if (r)
+				stop_virtq(q); /* the device never had it */
+		} else {
+			kick(q);
+		}
+	}
+	return first ? first : r;
+}
+
 int vu_queue_try_run(struct vu_queue *q, struct cvmm_error *err)
 {
 	struct cvmm_vhost_user_backend *b = q->backend;
-	bool others;
 	int r;
 
 	if (!can_run(q))
 		return 0;
-	others = b->device_started && !b->config.ops->queue_start;
-	make_room_for_queue(b);
 	vu_enter(b);
-	r = run(q, err);
-	if (!r)
-		kick(q);
-	vu_leave(b);
-	if (r == -EAGAIN)
-		r = 0; /* when the translations come */
-	if (r) {
-		vu_queue_fail(q);
-		if (err && !err->message[0])
-			cvmm_fail(err, r, "queue %u cannot be started: %s", q->index, strerror(-r));
+	if (b->device_started && !b->config.ops->queue_start) {
+		r = run_together(b, err);
+	} else {
+		r = run(q, err);
+		if (r)
+			r = not_started(q, r, err);
+		else
+			kick(q);
 	}
-	if (others)
-		(void)vu_queues_try_run(b, NULL);
+	vu_leave(b);
 	return r;
 }
 
@@ -392,15 +432,6 @@ int vu_queues_try_run(struct cvmm_vhost_user_backend *b, struct cvmm_error *err)
 		first = first ? first : r;
 	}
 	return first;
-}
-
-static unsigned int running_count(const struct cvmm_vhost_user_backend *b)
-{
-	unsigned int n = 0;
-
-	for (unsigned int i = 0; i < b->queue_count; i++)
-		n += b->queues[i].running;
-	return n;
 }
 
 /* The device lets go of a queue; of all of them if it cannot do otherwise. */
@@ -637,6 +668,7 @@ static int get_base(struct cvmm_vhost_user_backend *b, struct cvmm_vhost_user_ms
 	q->polled = false;
 	q->started = false;
 	q->failed = false;
+	q->broken = false;
 	/* Those that the device was stopped for. */
 	(void)vu_queues_try_run(b, NULL);
 	state->num = q->base.next_avail;

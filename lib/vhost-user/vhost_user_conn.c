@@ -18,7 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cvmm/vhost-user.h>
+#include "vhost_user_internal.h"
 
 #define HEADER_SIZE sizeof(struct cvmm_vhost_user_header)
 #define KNOWN_FLAGS                                                  \
@@ -57,7 +57,19 @@ struct cvmm_vhost_user_conn {
 
 /* ---- creation ---------------------------------------------------------------------------------- */
 
-static int check_socket(int fd, struct cvmm_error *err)
+static void refuse_sigpipe(int fd)
+{
+#ifdef SO_NOSIGPIPE
+	int on = 1;
+
+	/* Where there is no MSG_NOSIGNAL. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on));
+#else
+	(void)fd;
+#endif
+}
+
+int cvmm_vhost_user_socket_check(int fd, struct cvmm_error *err)
 {
 	struct sockaddr_storage name;
 	socklen_t len = sizeof(int);
@@ -78,26 +90,15 @@ static int check_socket(int fd, struct cvmm_error *err)
 	flags = fcntl(fd, F_GETFD);
 	if (flags < 0 || fcntl(fd, F_SETFD, flags | FD_CLOEXEC))
 		return cvmm_fail(err, -errno, "descriptor %d: %s", fd, strerror(errno));
+	refuse_sigpipe(fd);
 	return 0;
-}
-
-static void refuse_sigpipe(int fd)
-{
-#ifdef SO_NOSIGPIPE
-	int on = 1;
-
-	/* Where there is no MSG_NOSIGNAL. */
-	(void)setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on));
-#else
-	(void)fd;
-#endif
 }
 
 int cvmm_vhost_user_conn_create(int fd, struct cvmm_vhost_user_conn **ret_conn,
 				struct cvmm_error *err)
 {
 	struct cvmm_vhost_user_conn *conn;
-	int r = check_socket(fd, err);
+	int r = cvmm_vhost_user_socket_check(fd, err);
 
 	if (r) {
 		cvmm_close_fd(&fd);
@@ -108,7 +109,6 @@ int cvmm_vhost_user_conn_create(int fd, struct cvmm_vhost_user_conn **ret_conn,
 		cvmm_close_fd(&fd);
 		return cvmm_fail(err, -ENOMEM, "out of memory");
 	}
-	refuse_sigpipe(fd);
 	conn->fd = fd;
 	*ret_conn = conn;
 	return 0;
@@ -173,40 +173,39 @@ static uint32_t collect_fds(struct msghdr *hdr, int fds[CVMM_VHOST_USER_FDS_MAX]
 	return count;
 }
 
-/* One read of up to @len bytes. Return: bytes, not 0; -EAGAIN; or what ends the connection. */
-static ssize_t read_some(struct cvmm_vhost_user_conn *conn, void *dst, size_t len,
-			 struct cvmm_error *err)
+ssize_t cvmm_vhost_user_socket_read(int fd, struct iovec *iov, size_t iov_count, bool begins,
+				    int fds[CVMM_VHOST_USER_FDS_MAX], uint32_t *ret_fd_count,
+				    struct cvmm_error *err)
 {
 	union {
 		struct cmsghdr align;
 		uint8_t bytes[CONTROL_SIZE];
 	} control;
-	struct iovec iov = { dst, len };
-	struct msghdr hdr = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
+	struct msghdr hdr = { .msg_iov = iov,
+			      .msg_iovlen = iov_count,
 			      .msg_control = &control,
 			      .msg_controllen = sizeof(control) };
-	int fds[CVMM_VHOST_USER_FDS_MAX];
+	int got[CVMM_VHOST_USER_FDS_MAX];
 	bool excess = false;
 	uint32_t count;
 	ssize_t n;
 
 	do
-		n = recvmsg(conn->fd, &hdr, RECEIVE_FLAGS);
+		n = recvmsg(fd, &hdr, RECEIVE_FLAGS);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		return -EAGAIN;
 	if (n < 0)
 		return cvmm_fail(err, -errno, "cannot read from the peer: %s", strerror(errno));
-	count = collect_fds(&hdr, fds, &excess);
-	if (count && (conn->received || n == 0)) {
+	count = collect_fds(&hdr, got, &excess);
+	if (count && (!begins || n == 0)) {
 		for (uint32_t i = 0; i < count; i++)
-			close(fds[i]);
+			close(got[i]);
 		return cvmm_fail(err, -EPROTO, "descriptors came in the middle of a message");
 	}
 	if (count) {
-		memcpy(conn->msg.fds, fds, count * sizeof(fds[0]));
-		conn->msg.fd_count = count;
+		memcpy(fds, got, count * sizeof(got[0]));
+		*ret_fd_count = count;
 	}
 	if (excess || hdr.msg_flags & MSG_CTRUNC)
 		return cvmm_fail(err, -EPROTO,
@@ -215,8 +214,18 @@ static ssize_t read_some(struct cvmm_vhost_user_conn *conn, void *dst, size_t le
 				 CVMM_VHOST_USER_FDS_MAX);
 	if (n == 0)
 		return cvmm_fail(err, -ECONNRESET, "the peer closed the connection%s",
-				 conn->received ? " in the middle of a message" : "");
+				 begins ? "" : " in the middle of a message");
 	return n;
+}
+
+/* One read of up to @len bytes of a message. Return: as cvmm_vhost_user_socket_read(). */
+static ssize_t read_some(struct cvmm_vhost_user_conn *conn, void *dst, size_t len,
+			 struct cvmm_error *err)
+{
+	struct iovec iov = { dst, len };
+
+	return cvmm_vhost_user_socket_read(conn->fd, &iov, 1, !conn->received, conn->msg.fds,
+					   &conn->msg.fd_count, err);
 }
 
 static int check_header(const struct cvmm_vhost_user_header *header, struct cvmm_error *err)
@@ -287,9 +296,8 @@ int cvmm_vhost_user_conn_receive(struct cvmm_vhost_user_conn *conn,
 
 /* ---- writing ----------------------------------------------------------------------------------- */
 
-/* One write. Return: bytes, or negative errno. */
-static ssize_t write_some(int fd, struct iovec *iov, size_t iov_count, const int *fds,
-			  size_t fd_count)
+ssize_t cvmm_vhost_user_socket_write(int fd, struct iovec *iov, size_t iov_count, const int *fds,
+				     size_t fd_count)
 {
 	union {
 		struct cmsghdr align;
@@ -367,7 +375,7 @@ int cvmm_vhost_user_conn_send(struct cvmm_vhost_user_conn *conn, uint32_t reques
 		return -EBUSY;
 	for (size_t i = 0; i < payload_count; i++)
 		iov[i + 1] = payload[i];
-	n = write_some(conn->fd, iov, payload_count + 1, fds, fd_count);
+	n = cvmm_vhost_user_socket_write(conn->fd, iov, payload_count + 1, fds, fd_count);
 	if (n < 0 && n != -EAGAIN)
 		return (int)n;
 	if (n < 0)
@@ -383,8 +391,8 @@ int cvmm_vhost_user_conn_flush(struct cvmm_vhost_user_conn *conn)
 		struct iovec iov = { conn->pending + conn->pending_done,
 				     conn->pending_len - conn->pending_done };
 		bool first = conn->pending_done == 0;
-		ssize_t n = write_some(conn->fd, &iov, 1, conn->pending_fds,
-				       first ? conn->pending_fd_count : 0);
+		ssize_t n = cvmm_vhost_user_socket_write(conn->fd, &iov, 1, conn->pending_fds,
+							 first ? conn->pending_fd_count : 0);
 
 		if (n == -EAGAIN)
 			return 0;

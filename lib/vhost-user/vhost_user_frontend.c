@@ -41,8 +41,6 @@ static int check_config(const struct cvmm_vhost_user_frontend_config *config,
 	if (config->table_regions > CVMM_VHOST_USER_TABLE_REGIONS_MAX)
 		return cvmm_fail(err, -EINVAL, "a table has at most %u regions, and not %u",
 				 CVMM_VHOST_USER_TABLE_REGIONS_MAX, config->table_regions);
-	if (config->protocol_want & PROTOCOL(XEN_MMAP))
-		return cvmm_fail(err, -EINVAL, "memory of Xen domains cannot be shared");
 	return 0;
 }
 
@@ -62,6 +60,8 @@ alloc_frontend(const struct cvmm_vhost_user_frontend_config *config)
 	if (!fe)
 		return NULL;
 	fe->config = *config;
+	/* Regions of Xen's domains have another form, and no descriptors. */
+	fe->config.protocol_want &= ~PROTOCOL(XEN_MMAP);
 	copy_ops(&fe->ops, config->ops);
 	fe->timeout_ns = CVMM_NS_PER_MS * (config->timeout_ms ? config->timeout_ms
 							      : CVMM_VHOST_USER_TIMEOUT_DEFAULT_MS);

@@ -91,6 +91,10 @@ static int connect_by(const struct sockaddr_un *addr, const char *path, unsigned
 			return fd;
 		if (!may_pass(fd))
 			return cvmm_fail(err, fd, "%s: cannot connect: %s", path, strerror(-fd));
+		if (!timeout_ms)
+			return cvmm_fail(err, -ETIMEDOUT,
+					 "%s: no back-end takes the connection: %s", path,
+					 strerror(-fd));
 		if (cvmm_clock_ns() >= deadline_ns)
 			return cvmm_fail(err, -ETIMEDOUT,
 					 "%s: no back-end took the connection within %u ms: %s",

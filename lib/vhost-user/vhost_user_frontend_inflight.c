@@ -156,20 +156,52 @@ int cvmm_vhost_user_frontend_init_inflight(struct cvmm_vhost_user_frontend *fe,
 	return r ? r : frontend_settle(fe, err);
 }
 
-/* ---- what a packed queue's part tells ------------------------------------------------------------- */
+/* ---- a queue that begins anew ---------------------------------------------------------------------- */
 
 /* The parts are equally long. */
+static uint64_t part_bytes(const struct cvmm_vhost_user_frontend *fe)
+{
+	return fe->inflight.mmap_size / fe->inflight.queue_count;
+}
+
+int cvmm_vhost_user_frontend_clear_inflight(struct cvmm_vhost_user_frontend *fe, unsigned int queue,
+					    struct cvmm_error *err)
+{
+	static const uint8_t zeroes[4096];
+	uint64_t at, left;
+	int r = 0;
+
+	if (fe->inflight_fd < 0 || queue >= fe->inflight.queue_count)
+		return 0;
+	if (queue < CVMM_VHOST_USER_QUEUES_MAX && fe->queues[queue].started)
+		return cvmm_fail(err, -EBUSY, "queue %u is started: its requests are in flight",
+				 queue);
+	left = part_bytes(fe);
+	at = fe->inflight.mmap_offset + queue * left;
+	while (left && !r) {
+		size_t n = left < sizeof(zeroes) ? (size_t)left : sizeof(zeroes);
+
+		r = cvmm_pwrite_full(fe->inflight_fd, zeroes, n, at);
+		at += n;
+		left -= n;
+	}
+	return r ? cvmm_fail(err, r, "cannot clear the inflight region of queue %u: %s", queue,
+			     strerror(-r))
+		 : 0;
+}
+
+/* ---- what a packed queue's part tells ------------------------------------------------------------- */
+
 static int read_head(const struct cvmm_vhost_user_frontend *fe, unsigned int queue,
 		     struct packed_head *ret_head, struct cvmm_error *err)
 {
-	uint64_t stride = fe->inflight.mmap_size / fe->inflight.queue_count;
 	ssize_t n;
 
 	if (queue >= fe->inflight.queue_count)
 		return cvmm_fail(err, -EINVAL, "queue %u has no part of the inflight region",
 				 queue);
 	n = cvmm_pread_full(fe->inflight_fd, ret_head, sizeof(*ret_head),
-			    fe->inflight.mmap_offset + queue * stride);
+			    fe->inflight.mmap_offset + queue * part_bytes(fe));
 	if (n != (ssize_t)sizeof(*ret_head))
 		return cvmm_fail(err, n < 0 ? (int)n : -EINVAL,
 				 "the inflight region cannot be read: %s",

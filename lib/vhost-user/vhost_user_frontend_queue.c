@@ -364,13 +364,15 @@ int cvmm_vhost_user_frontend_start_queue(struct cvmm_vhost_user_frontend *fe,
 	if (!fe->features_set)
 		return cvmm_fail(err, -EINVAL, "queue %u: no features were set yet", queue->index);
 	r = frontend_queue_check(fe, fe->mem, queue, err);
-	if (!r)
-		r = place_and_start(fe, queue, err);
 	if (r)
+		return r;
+	r = place_and_start(fe, queue, err);
+	/* A back-end that died meanwhile may have served some of it. */
+	if (r && !cvmm_vhost_user_frontend_is_lost(fe))
 		return r;
 	known->queue = *queue;
 	known->started = known->enabled = true;
-	return 0;
+	return r;
 }
 
 /* ---- stopping ------------------------------------------------------------------------------------ */

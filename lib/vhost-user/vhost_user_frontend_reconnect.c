@@ -4,15 +4,23 @@
  *
  * Theory of operation: what was set is set again from what this session remembers. Where the queues were
  * the old back-end can no longer tell. A split queue goes on from the index of its used ring, which is in
- * the guest's memory: what was taken from the ring and not given back is taken again, and with an
- * inflight region it is exactly that. A packed queue has no such index. Its part of the inflight region
- * tells; without one it can only go on if it has not given anything back.
+ * the guest's memory: with an inflight region what was taken from the ring and not given back is taken
+ * again. Without one that is only so if it was given back in the order in which it was taken: what is
+ * still in the rings must say so, or requests would be lost, and others served twice. A packed queue has no such
+ * index. Its part of the inflight region tells; without one it can only go on if it has not given
+ * anything back.
  */
 #include <cvmm/virtio.h>
 
 #include "vhost_user_frontend_internal.h"
 
 #define PACKED_DESC_BYTES 16U
+
+/* Of split queues. */
+#define INDEX_AT 2U
+#define ENTRIES_AT 4U
+#define AVAIL_ENTRY_BYTES 2U
+#define USED_ENTRY_BYTES 8U
 
 /* ---- where queues were --------------------------------------------------------------------------- */
 
@@ -73,6 +81,84 @@ static int find_packed_base(const struct cvmm_vhost_user_frontend *fe,
 			 queue->index);
 }
 
+static bool load_avail_index(const struct cvmm_vhost_user_frontend *fe,
+			     const struct cvmm_virtq_config *config, uint16_t *ret_index)
+{
+	return cvmm_mem_load_u16(fe->mem, cvmm_gpa_add(config->avail, INDEX_AT), __ATOMIC_ACQUIRE,
+				 ret_index) == 0;
+}
+
+/* The head that was made available @i-th. */
+static bool load_avail_head(const struct cvmm_vhost_user_frontend *fe,
+			    const struct cvmm_virtq_config *config, uint16_t i, uint16_t *ret_head)
+{
+	uint64_t at = ENTRIES_AT + (i & (config->size - 1U)) * AVAIL_ENTRY_BYTES;
+
+	return cvmm_mem_load_u16(fe->mem, cvmm_gpa_add(config->avail, at), __ATOMIC_RELAXED,
+				 ret_head) == 0;
+}
+
+/* Whether the @i-th buffer given back was the @i-th one made available. */
+static bool is_same_head(const struct cvmm_vhost_user_frontend *fe,
+			 const struct cvmm_virtq_config *config, uint16_t i)
+{
+	uint64_t at = ENTRIES_AT + (i & (config->size - 1U)) * USED_ENTRY_BYTES;
+	uint16_t avail;
+	uint32_t used;
+
+	return load_avail_head(fe, config, i, &avail) &&
+	       cvmm_mem_load_u32(fe->mem, cvmm_gpa_add(config->used, at), __ATOMIC_RELAXED,
+				 &used) == 0 &&
+	       used == avail;
+}
+
+/* A head that is there twice came back in between, before others that did not. */
+static bool are_different(const struct cvmm_vhost_user_frontend *fe,
+			  const struct cvmm_virtq_config *config, uint16_t first, uint16_t count)
+{
+	uint8_t seen[CVMM_VIRTQ_SIZE_MAX / 8] = { 0 };
+
+	for (uint16_t i = 0; i < count; i++) {
+		uint16_t head;
+
+		if (!load_avail_head(fe, config, (uint16_t)(first + i), &head) ||
+		    head >= config->size || seen[head / 8] >> head % 8 & 1)
+			return false;
+		seen[head / 8] |= (uint8_t)(1U << head % 8);
+	}
+	return true;
+}
+
+/*
+ * Whether what the back-end has is what was made available last: nothing, or all that the rings still show
+ * was given back in order. In the first turn that is zeroes, too. The driver may go on making buffers
+ * available meanwhile, over the oldest ones.
+ */
+static bool is_in_order(const struct cvmm_vhost_user_frontend *fe,
+			const struct cvmm_virtq_config *config, uint16_t used)
+{
+	uint16_t avail, waiting, same = 0;
+
+	if (frontend_acked(fe, CVMM_VIRTIO_F_IN_ORDER))
+		return true;
+	if (!load_avail_index(fe, config, &avail))
+		return false;
+	if (avail == used)
+		return true;
+	while (same < config->size && is_same_head(fe, config, (uint16_t)(used - same - 1)))
+		same++;
+	if (!load_avail_index(fe, config, &avail))
+		return false;
+	waiting = (uint16_t)(avail - used);
+	return waiting <= config->size && same >= config->size - waiting &&
+	       are_different(fe, config, used, waiting);
+}
+
+static bool has_inflight(const struct cvmm_vhost_user_frontend *fe, unsigned int queue)
+{
+	return fe->inflight_fd >= 0 && queue < fe->inflight.queue_count;
+}
+
 /* Where a queue that was started goes on. */
 static int find_base(const struct cvmm_vhost_user_frontend *fe, struct cvmm_vhost_user_queue *queue,
 		     struct cvmm_error *err)
@@ -86,6 +172,12 @@ static int find_base(const struct cvmm_vhost_user_frontend *fe, struct cvmm_vhos
 				 "queue %u: its used ring is behind an IOMMU and cannot be read; "
 				 "reset the device",
 				 queue->index);
+	if (!has_inflight(fe, queue->index) && !is_in_order(fe, &queue->config, used))
+		return cvmm_fail(
+			err, -EOPNOTSUPP,
+			"queue %u has no inflight region and does not give back in order: "
+			"nobody knows what the back-end had when it died; reset the device",
+			queue->index);
 	queue->base = (struct cvmm_virtq_base){ .next_avail = used, .next_used = used };
 	return 0;
 }

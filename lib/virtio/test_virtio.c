@@ -23,6 +23,8 @@ struct dummy {
 	int start_result;
 	unsigned int starts, stops, queue_stops, queue_starts, config_writes;
 	unsigned int kicks[DUMMY_QUEUES];
+	bool takes_kicks; /* of queue 1 */
+	const struct cvmm_notifier *taken;
 	size_t written_offset, written_len;
 	uint8_t written[8];
 	uint64_t features;
@@ -64,6 +66,8 @@ static int dummy_start(void *dev, const struct cvmm_virtio_start *start, struct 
 	d->starts++;
 	d->started = *start;
 	d->running = !d->start_result;
+	if (d->takes_kicks)
+		d->taken = start->host->ops->take_kick(start->host, 1);
 	return d->start_result;
 }
 
@@ -340,6 +344,25 @@ static void features_are_offered_in_two_windows(void **state)
 	assert_int_equal(rd(&m, MMIO_DEVICE_FEATURES), 0);
 	wr(&m, MMIO_DEVICE_FEATURES_SEL, UINT32_MAX);
 	assert_int_equal(rd(&m, MMIO_DEVICE_FEATURES), 0);
+	machine_fini(&m);
+}
+
+static uint64_t only_event_idx(void *dev)
+{
+	(void)dev;
+	return CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_EVENT_IDX);
+}
+
+static void ring_features_that_a_device_cannot_have_are_not_offered(void **state)
+{
+	struct cvmm_virtio_device_ops ops = dummy_ops;
+	struct machine m;
+
+	(void)state;
+	ops.ring_features = only_event_idx;
+	machine_init_with(&m, &ops);
+	assert_int_equal(rd(&m, MMIO_DEVICE_FEATURES),
+			 1U << DUMMY_FEATURE | 1U << CVMM_VIRTIO_F_EVENT_IDX);
 	machine_fini(&m);
 }
 
@@ -834,6 +857,31 @@ static void the_kick_notifier_works_without_the_register(void **state)
 	machine_fini(&m);
 }
 
+static void a_device_can_take_the_kicks_of_a_queue_until_it_is_stopped(void **state)
+{
+	struct machine m;
+
+	(void)state;
+	machine_init(&m);
+	m.dummy.takes_kicks = true;
+	bring_up(&m, BASIC_FEATURES);
+	run(&m);
+	assert_ptr_equal(m.dummy.taken, cvmm_virtio_mmio_kick_notifier(m.mmio, 1));
+	wr(&m, MMIO_QUEUE_NOTIFY, 0);
+	wr(&m, MMIO_QUEUE_NOTIFY, 1);
+	run(&m);
+	assert_int_equal(m.dummy.kicks[0], 2);
+	assert_int_equal(m.dummy.kicks[1], 0);
+	assert_int_equal(cvmm_notifier_consume(m.dummy.taken), 1);
+
+	m.dummy.takes_kicks = false;
+	wr(&m, MMIO_STATUS, 0);
+	bring_up(&m, BASIC_FEATURES);
+	run(&m);
+	assert_int_equal(m.dummy.kicks[1], 1);
+	machine_fini(&m);
+}
+
 static void kicks_before_driver_ok_or_beyond_the_queues_are_ignored(void **state)
 {
 	struct machine m;
@@ -1075,6 +1123,7 @@ int main(void)
 		cmocka_unit_test(config_space_update_changes_the_generation),
 		cmocka_unit_test(identity_registers_read_as_specified),
 		cmocka_unit_test(features_are_offered_in_two_windows),
+		cmocka_unit_test(ring_features_that_a_device_cannot_have_are_not_offered),
 		cmocka_unit_test(a_device_that_offers_transport_features_is_refused),
 		cmocka_unit_test(absent_shared_memory_has_a_length_of_all_ones),
 		cmocka_unit_test(registers_take_only_aligned_accesses_of_32_bits),
@@ -1103,6 +1152,7 @@ int main(void)
 		cmocka_unit_test(every_enabled_queue_is_kicked_once_after_the_start),
 		cmocka_unit_test(a_kick_reaches_the_device_and_an_interrupt_comes_back),
 		cmocka_unit_test(the_kick_notifier_works_without_the_register),
+		cmocka_unit_test(a_device_can_take_the_kicks_of_a_queue_until_it_is_stopped),
 		cmocka_unit_test(kicks_before_driver_ok_or_beyond_the_queues_are_ignored),
 		cmocka_unit_test(acknowledging_clears_only_the_bits_written),
 		cmocka_unit_test(a_broken_queue_sets_needs_reset_and_interrupts_once),

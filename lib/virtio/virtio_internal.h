@@ -64,7 +64,7 @@ struct mmio_kick {
 	struct cvmm_virtio_mmio *mmio;
 	unsigned int queue;
 	struct cvmm_notifier notifier; /* constant after creation */
-	struct cvmm_source *source;    /* loop only, while the device runs */
+	struct cvmm_source *source;    /* loop only, while the device runs and has not taken it */
 };
 
 /*

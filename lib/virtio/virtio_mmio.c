@@ -86,6 +86,29 @@ static int check_config(const struct cvmm_virtio_mmio_config *config, struct cvm
 	return 0;
 }
 
+/* What kicks carry ends here: that is no matter of the device. */
+static uint64_t ring_features_of(const struct cvmm_virtio_mmio_config *config)
+{
+	uint64_t features = (CVMM_VIRTIO_RING_FEATURES_DEFAULT | config->offer) & ~config->withhold;
+	uint64_t possible = UINT64_MAX;
+
+	if (config->ops->ring_features)
+		possible = config->ops->ring_features(config->dev) |
+			   CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_NOTIFICATION_DATA);
+	return features & possible;
+}
+
+static uint64_t features_of(const struct cvmm_virtio_mmio_config *config)
+{
+	uint64_t features = config->ops->features(config->dev) | ring_features_of(config) |
+			    CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_VERSION_1);
+
+	/* A queue can be taken from a running device only with the device's help. */
+	if (config->ops->queue_stop)
+		features |= CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_RING_RESET);
+	return features;
+}
+
 int cvmm_virtio_mmio_create(const struct cvmm_virtio_mmio_config *config,
 			    struct cvmm_virtio_mmio **ret_mmio, struct cvmm_error *err)
 {
@@ -99,12 +122,7 @@ int cvmm_virtio_mmio_create(const struct cvmm_virtio_mmio_config *config,
 		return cvmm_fail(err, -ENOMEM, "out of memory");
 	mmio->config = *config;
 	mmio->space = config->ops->config_space(config->dev);
-	mmio->offered = config->ops->features(config->dev) |
-			CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_VERSION_1) |
-			((CVMM_VIRTIO_RING_FEATURES_DEFAULT | config->offer) & ~config->withhold);
-	/* A queue can be taken from a running device only with the device's help. */
-	if (config->ops->queue_stop)
-		mmio->offered |= CVMM_VIRTIO_FEATURE(CVMM_VIRTIO_F_RING_RESET);
+	mmio->offered = features_of(config);
 	if (config->log)
 		mmio->log = *config->log;
 	mmio->host.ops = &mmio_host_ops;

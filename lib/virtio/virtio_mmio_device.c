@@ -44,11 +44,25 @@ static void host_needs_reset(struct cvmm_virtio_host *host)
 	mmio_set_needs_reset(CVMM_CONTAINER_OF(host, struct cvmm_virtio_mmio, host));
 }
 
+/* The loop lets go of the notifier: who reads it first would take the kick from the other. */
+static const struct cvmm_notifier *host_take_kick(struct cvmm_virtio_host *host, unsigned int queue)
+{
+	struct cvmm_virtio_mmio *mmio = CVMM_CONTAINER_OF(host, struct cvmm_virtio_mmio, host);
+	struct mmio_kick *kick;
+
+	CVMM_BUG_ON(queue >= mmio->queue_count);
+	kick = &mmio->kicks[queue];
+	cvmm_source_remove(kick->source);
+	kick->source = NULL;
+	return &kick->notifier;
+}
+
 const struct cvmm_virtio_host_ops mmio_host_ops = {
 	.size = sizeof(mmio_host_ops),
 	.notify = host_notify,
 	.config_changed = host_config_changed,
 	.needs_reset = host_needs_reset,
+	.take_kick = host_take_kick,
 };
 
 /* ---- start and stop ------------------------------------------------------------------------ */

@@ -38,17 +38,25 @@ static void indirect_put(struct test_driver *d, uint32_t i, uint64_t addr, uint3
 		      next);
 }
 
-/* Makes head 0 available, whose chain must break the queue. */
-static void expect_violation(struct test_driver *d, enum cvmm_virtq_violation want)
+/* The next pop, into @iov_max pieces, breaks the queue and is counted, once. */
+static void expect_broken(struct test_driver *d, size_t iov_max, enum cvmm_virtq_violation want)
 {
 	struct cvmm_virtq_chain chain = { .head = 0x5a5a };
+	uint32_t before = cvmm_virtq_violation_count(&d->vq, want);
 
-	test_make_available(d, 0);
-	assert_int_equal(cvmm_virtq_pop(&d->vq, iov, IOV_COUNT, &chain), -EPROTO);
+	assert_int_equal(cvmm_virtq_pop(&d->vq, iov, iov_max, &chain), -EPROTO);
 	assert_string_equal(cvmm_virtq_violation_name(cvmm_virtq_violation(&d->vq)),
 			    cvmm_virtq_violation_name(want));
 	assert_int_equal(chain.head, 0x5a5a);
-	assert_int_equal(cvmm_virtq_pop(&d->vq, iov, IOV_COUNT, &chain), -EPROTO);
+	assert_int_equal(cvmm_virtq_pop(&d->vq, iov, iov_max, &chain), -EPROTO);
+	assert_int_equal(cvmm_virtq_violation_count(&d->vq, want), before + 1);
+}
+
+/* Makes head 0 available, whose chain must break the queue. */
+static void expect_violation(struct test_driver *d, enum cvmm_virtq_violation want)
+{
+	test_make_available(d, 0);
+	expect_broken(d, IOV_COUNT, want);
 }
 
 /* Makes head 0 available, whose chain must be fine. */
@@ -236,19 +244,16 @@ static void more_pieces_than_the_device_takes_is_a_violation(void **state)
 	test_make_available(d, 0);
 	assert_int_equal(cvmm_virtq_pop(&d->vq, iov, 3, &chain), 1);
 	assert_int_equal(cvmm_virtq_rewind(&d->vq, 0), 0);
-	assert_int_equal(cvmm_virtq_pop(&d->vq, iov, 2, &chain), -EPROTO);
-	assert_int_equal(cvmm_virtq_violation(&d->vq), CVMM_VIRTQ_TOO_MANY_PIECES);
+	expect_broken(d, 2, CVMM_VIRTQ_TOO_MANY_PIECES);
 }
 
 static void seam_that_does_not_fit_the_list_is_a_violation(void **state)
 {
 	struct test_driver *d = *state;
-	struct cvmm_virtq_chain chain;
 
 	test_desc(d, 0, TEST_SEAM - 8, 16, WRITE, 0);
 	test_make_available(d, 0);
-	assert_int_equal(cvmm_virtq_pop(&d->vq, iov, 1, &chain), -EPROTO);
-	assert_int_equal(cvmm_virtq_violation(&d->vq), CVMM_VIRTQ_TOO_MANY_PIECES);
+	expect_broken(d, 1, CVMM_VIRTQ_TOO_MANY_PIECES);
 }
 
 static void buffer_outside_ram_is_a_violation(void **state)
@@ -336,6 +341,7 @@ static void chain_of_4_gib_in_one_direction_is_a_violation(void **state)
 
 	assert_int_equal(pop_huge(d, HUGE_BYTES, 0, 0, &chain), -EPROTO);
 	assert_int_equal(cvmm_virtq_violation(&d->vq), CVMM_VIRTQ_TOO_LONG);
+	assert_int_equal(cvmm_virtq_violation_count(&d->vq, CVMM_VIRTQ_TOO_LONG), 1);
 }
 
 static void chain_of_more_than_4_gib_is_a_violation(void **state)
@@ -345,6 +351,7 @@ static void chain_of_more_than_4_gib_is_a_violation(void **state)
 
 	assert_int_equal(pop_huge(d, HUGE_BYTES, 1, 2, &chain), -EPROTO);
 	assert_int_equal(cvmm_virtq_violation(&d->vq), CVMM_VIRTQ_TOO_LONG);
+	assert_int_equal(cvmm_virtq_violation_count(&d->vq, CVMM_VIRTQ_TOO_LONG), 1);
 }
 
 /* ---- indirect chains ----------------------------------------------------------------------- */

@@ -17,7 +17,7 @@
 
 #include "test_driver.h"
 
-#define PINGS 100000U
+#define PINGS 100000U /* unless more are wanted */
 #define RING_SIZE 16U
 #define PACKED_RING_SIZE 13U /* no power of two */
 #define SLOT_BYTES 64U
@@ -36,6 +36,7 @@ struct ping {
 	uint32_t place_count;
 	int kick[2]; /* pipe, driver to device; each byte is a wake-up */
 	int call[2]; /* pipe, device to driver */
+	uint32_t pings;
 	uint64_t sum;
 	unsigned int sleeps;
 	unsigned int kicks;
@@ -193,7 +194,7 @@ static void *device_main(void *arg)
 	uint32_t answered = 0;
 	int ret = 0;
 
-	while (answered < PINGS && !ret) {
+	while (answered < p->pings && !ret) {
 		if (packed)
 			packed_set_event(p, 1U << 16);
 		else
@@ -201,7 +202,7 @@ static void *device_main(void *arg)
 		ret = packed ? packed_serves(p, &answered) : split_serves(p, &answered);
 		if (packed ? packed_should_notify(p) : cvmm_virtq_should_notify(vq))
 			signal_fd(p->call[1]);
-		if (!ret && answered < PINGS &&
+		if (!ret && answered < p->pings &&
 		    !(packed ? packed_enable(p) : cvmm_virtq_enable_notifications(vq)))
 			wait_fd(p->kick[0]);
 	}
@@ -271,10 +272,10 @@ static void driver_main(struct ping *p)
 	uint32_t free_slots = (1U << RING_SIZE) - 1, sent = 0, received = 0, news;
 	uint64_t random = 42;
 
-	while (received < PINGS) {
+	while (received < p->pings) {
 		uint32_t burst = 1 + test_below(&random, RING_SIZE);
 
-		for (; burst && free_slots && sent < PINGS; burst--) {
+		for (; burst && free_slots && sent < p->pings; burst--) {
 			uint32_t i = (uint32_t)__builtin_ctz(free_slots);
 			int ret = driver_sends(p, i, sent);
 
@@ -287,8 +288,8 @@ static void driver_main(struct ping *p)
 		driver_kicks(p);
 		news = driver_receives(p, &free_slots);
 		received += news;
-		if (received < PINGS && !news &&
-		    (sent == PINGS || cvmm_virtq_driver_room(&p->drv) < 2 || !free_slots))
+		if (received < p->pings && !news &&
+		    (sent == p->pings || cvmm_virtq_driver_room(&p->drv) < 2 || !free_slots))
 			driver_waits(p);
 		if (__atomic_load_n(&p->result, __ATOMIC_ACQUIRE))
 			return;
@@ -335,18 +336,20 @@ static void play(struct cvmm_virtq_driver_config config)
 	pthread_t device;
 
 	assert_non_null(p);
+	p->pings = test_operations(PINGS);
 	config.size = config.packed ? PACKED_RING_SIZE : RING_SIZE;
 	config.table_entries = config.indirect ? 2 : 0;
 	p->config = config;
 	ping_start(p);
-	alarm(WATCHDOG_S); /* a hang must fail, and this process has nothing else to do */
+	/* A hang must fail, and this process has nothing else to do. */
+	alarm(WATCHDOG_S * (1 + p->pings / PINGS));
 	assert_int_equal(pthread_create(&device, NULL, device_main, p), 0);
 	driver_main(p);
 	pthread_join(device, NULL);
 	alarm(0);
 	assert_int_equal(p->result, 0);
-	assert_true(p->sum == (uint64_t)PINGS * (PINGS - 1));
-	print_message("%u kicks and %u sleeps for %u pings\n", p->kicks, p->sleeps, PINGS);
+	assert_true(p->sum == (uint64_t)p->pings * (p->pings - 1));
+	print_message("%u kicks and %u sleeps for %u pings\n", p->kicks, p->sleeps, p->pings);
 	for (size_t i = 0; i < 2; i++) {
 		close(p->kick[i]);
 		close(p->call[i]);

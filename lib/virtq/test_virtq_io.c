@@ -15,6 +15,8 @@
 
 #include <cvmm/virtq_io.h>
 
+#include "../../tests/support/descriptors.h"
+
 #define TEXT "the quick brown fox jumps over!!" /* 32 bytes */
 #define TEXT_SIZE 32U
 #define MANY_PIECES 1000U
@@ -670,7 +672,7 @@ static void what_the_chain_lacks_moves_nothing_at_all(void **state)
 	char c;
 	int fds[2];
 
-	assert_int_equal(pipe2(fds, O_NONBLOCK), 0);
+	assert_int_equal(test_pipe(fds, true), 0);
 	assert_int_equal(cvmm_virtq_reader_to_fd(&f->reader, fds[1], len), -ENODATA);
 	assert_int_equal(cvmm_virtq_reader_to_fd_at(&f->reader, fds[1], 0, len), -ENODATA);
 	assert_int_equal(read(fds[0], &c, 1), -1);
@@ -738,7 +740,7 @@ static void a_full_stream_is_told_with_exactly_what_it_took_consumed(void **stat
 	(void)state;
 	for (size_t i = 0; i < len; i++)
 		bytes[i] = (uint8_t)(i * 31 >> 3);
-	assert_int_equal(pipe2(fds, O_NONBLOCK), 0);
+	assert_int_equal(test_pipe(fds, true), 0);
 	assert_int_equal(cvmm_virtq_reader_init(&reader, iov, 2), 0);
 	assert_int_equal(cvmm_virtq_reader_to_fd(&reader, fds[1], len), -EAGAIN);
 	took = cvmm_virtq_reader_bytes_done(&reader);
@@ -837,7 +839,7 @@ static void one_call_moves_what_the_stream_has_or_takes(void **state)
 	struct fixture *f = *state;
 	int fds[2];
 
-	assert_int_equal(pipe2(fds, O_NONBLOCK), 0);
+	assert_int_equal(test_pipe(fds, true), 0);
 	assert_int_equal(cvmm_virtq_writer_from_fd_once(&f->writer, fds[0], TEXT_SIZE), -EAGAIN);
 	assert_int_equal(cvmm_virtq_reader_to_fd_once(&f->reader, fds[1], SIZE_MAX), TEXT_SIZE);
 	assert_int_equal(cvmm_virtq_reader_to_fd_once(&f->reader, fds[1], SIZE_MAX), 0);

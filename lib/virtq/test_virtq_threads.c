@@ -14,7 +14,7 @@
 
 #include "test_driver.h"
 
-#define PINGS 60000U
+#define PINGS 60000U /* unless more are wanted */
 #define PING_SIZE 16U
 #define WATCHDOG_S 60U
 
@@ -22,6 +22,7 @@ struct ping {
 	struct test_driver driver;
 	int kick[2]; /* pipe, driver to device; each byte is a wake-up */
 	int call[2]; /* pipe, device to driver */
+	uint32_t pings;
 	uint64_t sum;
 	uint16_t old_avail; /* avail.idx at the driver's last decision to kick */
 	unsigned int sleeps;
@@ -63,9 +64,9 @@ static void *device_main(void *arg)
 	struct cvmm_virtq_chain chain;
 	struct iovec iov[4];
 	uint32_t answered = 0;
-	int ret;
+	int ret = 0;
 
-	while (answered < PINGS) {
+	while (answered < p->pings) {
 		cvmm_virtq_disable_notifications(vq);
 		while ((ret = cvmm_virtq_pop(vq, iov, CVMM_ARRAY_SIZE(iov), &chain)) > 0) {
 			ret = device_answers(vq, &chain);
@@ -77,7 +78,7 @@ static void *device_main(void *arg)
 			break;
 		if (cvmm_virtq_should_notify(vq))
 			signal_fd(p->call[1]);
-		if (answered < PINGS && !cvmm_virtq_enable_notifications(vq))
+		if (answered < p->pings && !cvmm_virtq_enable_notifications(vq))
 			wait_fd(p->kick[0]);
 	}
 	__atomic_store_n(&p->result, ret, __ATOMIC_RELEASE);
@@ -170,10 +171,10 @@ static void driver_main(struct ping *p)
 	uint32_t sent = 0, received = 0;
 	uint64_t random = 42;
 
-	while (received < PINGS) {
+	while (received < p->pings) {
 		uint32_t burst = 1 + test_below(&random, slots);
 
-		for (; burst && free_slots && sent < PINGS; burst--) {
+		for (; burst && free_slots && sent < p->pings; burst--) {
 			uint32_t i = (uint32_t)__builtin_ctz(free_slots);
 
 			free_slots &= ~(1U << i);
@@ -181,7 +182,7 @@ static void driver_main(struct ping *p)
 		}
 		driver_kicks(p);
 		received += driver_receives(p, &free_slots);
-		if (received < sent && (!free_slots || sent == PINGS))
+		if (received < sent && (!free_slots || sent == p->pings))
 			driver_waits(p);
 		if (__atomic_load_n(&p->result, __ATOMIC_ACQUIRE))
 			return;
@@ -195,19 +196,21 @@ static void play(bool event_idx)
 	pthread_t device;
 
 	assert_non_null(p);
+	p->pings = test_operations(PINGS);
 	config.event_idx = event_idx;
 	test_driver_init(&p->driver, PING_SIZE);
 	test_driver_start(&p->driver, &config);
 	assert_int_equal(pipe(p->kick), 0);
 	assert_int_equal(pipe(p->call), 0);
-	alarm(WATCHDOG_S); /* a hang must fail, and this process has nothing else to do */
+	/* A hang must fail, and this process has nothing else to do. */
+	alarm(WATCHDOG_S * (1 + p->pings / PINGS));
 	assert_int_equal(pthread_create(&device, NULL, device_main, p), 0);
 	driver_main(p);
 	pthread_join(device, NULL);
 	alarm(0);
 	assert_int_equal(p->result, 0);
-	assert_true(p->sum == (uint64_t)PINGS * (PINGS - 1));
-	print_message("%u kicks and %u sleeps for %u pings\n", p->kicks, p->sleeps, PINGS);
+	assert_true(p->sum == (uint64_t)p->pings * (p->pings - 1));
+	print_message("%u kicks and %u sleeps for %u pings\n", p->kicks, p->sleeps, p->pings);
 	for (size_t i = 0; i < 2; i++) {
 		close(p->kick[i]);
 		close(p->call[i]);

@@ -18,6 +18,9 @@
 #include <cvmm/mem_xen.h>
 #include <cvmm/rng.h>
 #include <cvmm/superio.h>
+#include <cvmm/vhost.h>
+#include <cvmm/vhost_uapi.h>
+#include <cvmm/vhost_vdpa.h>
 #include <cvmm/virtio.h>
 #include <cvmm/virtq.h>
 #include <cvmm/virtq_driver.h>
@@ -47,6 +50,8 @@ const function functions[] = {
 	reinterpret_cast<function>(cvmm_mem_xen_prepare),
 	reinterpret_cast<function>(cvmm_rng_destroy),
 	reinterpret_cast<function>(cvmm_serial_destroy),
+	reinterpret_cast<function>(cvmm_vhost_open),
+	reinterpret_cast<function>(cvmm_vhost_vdpa_map_mem),
 	reinterpret_cast<function>(cvmm_virtio_mmio_destroy),
 	reinterpret_cast<function>(cvmm_virtq_pop),
 	reinterpret_cast<function>(cvmm_virtq_driver_add),
@@ -61,10 +66,11 @@ bool macros_expand()
 	struct cvmm_kvm_vm vm = CVMM_KVM_VM_NONE;
 	struct cvmm_kvm_vcpu vcpu = CVMM_KVM_VCPU_NONE;
 	struct cvmm_kvm_device device = CVMM_KVM_DEVICE_NONE;
+	struct cvmm_vhost vhost = CVMM_VHOST_NONE;
 	struct cvmm_virtq_base base = CVMM_VIRTQ_BASE_START;
 	struct cvmm_virtq_notification kick = cvmm_virtq_notification_parse(0x80050002);
 
-	(void)notifier, (void)kvm, (void)vm, (void)vcpu, (void)device;
+	(void)notifier, (void)kvm, (void)vm, (void)vcpu, (void)device, (void)vhost;
 	CVMM_BUG_ON(CVMM_ARRAY_SIZE(functions) == 0);
 	return base.avail_wrap && kick.queue == 2 && kick.next_off == 5 && kick.next_wrap;
 }

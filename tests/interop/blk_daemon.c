@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include <cvmm/blk.h>
 #include <cvmm/daemon.h>
@@ -51,6 +52,9 @@ static void destroy(void *ctx, unsigned int index)
 	cvmm_blk_destroy(d->blk);
 }
 
+/* What storage needs besides what all daemons do. */
+static const long syscalls[] = { SYS_fsync, SYS_fdatasync, SYS_fallocate };
+
 int main(int argc, char **argv)
 {
 	struct blk_daemon d = { .fd = -1 };
@@ -66,6 +70,8 @@ int main(int argc, char **argv)
 		.options = options,
 		.option_count = CVMM_ARRAY_SIZE(options),
 		.threads = true,
+		.syscalls = syscalls,
+		.syscall_count = CVMM_ARRAY_SIZE(syscalls),
 		.open = open_image,
 		.create = create,
 		.destroy = destroy,

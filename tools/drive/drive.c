@@ -2,7 +2,9 @@
 /*
  * cvmm-drive: a front-end of vhost-user without a virtual machine. It picks the command.
  */
+#include <errno.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cvmm/base.h>
@@ -10,8 +12,7 @@
 #include "drive.h"
 
 static const struct drive_command *const commands[] = {
-	&drive_list,
-	&drive_conformance,
+	&drive_list, &drive_conformance, &drive_probe, &drive_load, &drive_replay,
 };
 
 int drive_usage(const struct drive_command *command, const char *fmt, ...)
@@ -34,6 +35,47 @@ int drive_is_option(const char *word, const char *name, const char **ret_value)
 		return 0;
 	*ret_value = word[len] ? word + len + 1 : NULL;
 	return 1;
+}
+
+const char *drive_value(const char *value, char ***args)
+{
+	if (value)
+		return value;
+	/* The words end with NULL, and callers step over this one. */
+	return (*args)[1] ? *++*args : NULL;
+}
+
+static uint64_t unit(char letter)
+{
+	switch (letter) {
+	case 'k':
+		return UINT64_C(1) << 10;
+	case 'M':
+		return UINT64_C(1) << 20;
+	case 'G':
+		return UINT64_C(1) << 30;
+	default:
+		return 0;
+	}
+}
+
+int drive_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret_number)
+{
+	unsigned long long number;
+	uint64_t product;
+	char *end;
+
+	if (!text || text[0] < '0' || text[0] > '9')
+		return -1;
+	errno = 0;
+	number = strtoull(text, &end, 10);
+	if (errno || (*end && (!unit(*end) || end[1])))
+		return -1;
+	if (!cvmm_mul_u64(number, *end ? unit(*end) : 1, &product) || product < min ||
+	    product > max)
+		return -1;
+	*ret_number = product;
+	return 0;
 }
 
 static void help(FILE *out)

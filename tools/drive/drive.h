@@ -3,6 +3,7 @@
 #ifndef CVMM_DRIVE_H
 #define CVMM_DRIVE_H
 
+#include <stdint.h>
 #include <stdio.h>
 
 /* Exit statuses of every command. */
@@ -28,6 +29,9 @@ struct drive_command {
 
 extern const struct drive_command drive_list;
 extern const struct drive_command drive_conformance;
+extern const struct drive_command drive_probe;
+extern const struct drive_command drive_load;
+extern const struct drive_command drive_replay;
 
 /* Print "cvmm-drive NAME: MESSAGE" and where to find help. Return: DRIVE_USAGE. */
 int drive_usage(const struct drive_command *command, const char *fmt, ...)
@@ -35,6 +39,12 @@ int drive_usage(const struct drive_command *command, const char *fmt, ...)
 
 /* Whether @word is the option @name; sets *ret_value to the value of "--name=value", else NULL. */
 int drive_is_option(const char *word, const char *name, const char **ret_value);
+
+/* The value of an option: @value, or the next word, which is taken; NULL if there is none. */
+const char *drive_value(const char *value, char ***args);
+
+/* A number from @min to @max, with k, M or G behind it if wanted. Return: 0 or -1. */
+int drive_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret_number);
 
 /* Print @text as a JSON string, with its quotes. */
 void drive_print_json_string(FILE *out, const char *text);

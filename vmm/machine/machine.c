@@ -74,7 +74,7 @@ static int create_memory(struct cvmm_machine *m, struct cvmm_error *err)
 		regions[i] = (struct cvmm_mem_config){
 			.gpa = cvmm_gpa_from(i ? MMIO_HOLE_END : 0),
 			.len_bytes = i ? high : low,
-			.kind = CVMM_MEM_ANONYMOUS,
+			.kind = m->config.shared_memory ? CVMM_MEM_MEMFD : CVMM_MEM_ANONYMOUS,
 			.access = CVMM_ACCESS_READ_WRITE,
 			.flags =
 				CVMM_MEM_HUGE_PAGES, /* fewer faults, for the loader and the guest */

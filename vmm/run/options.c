@@ -32,6 +32,13 @@ const char cvmm_run_help[] =
 	"  --root IMAGE[,ro]  run COMMAND in this disk image (one file system, no partitions)\n"
 	"  --disk PATH[,ro]   attach a raw disk image as /dev/vda, /dev/vdb, ... (after the\n"
 	"                     root image); may be repeated\n"
+	"  --dev KIND[,...],where=socket:PATH\n"
+	"                     attach a device that another program serves over vhost-user on the\n"
+	"                     socket PATH; may be repeated. KIND: blk, can, console, crypto, fs, gpio,\n"
+	"                     gpu, i2c, input, net, rng (in place of our own), scsi, sound, vsock; or\n"
+	"                     vhost-user with id=N, the number of any virtio device. Settings:\n"
+	"                     queues=N, queue-size=N, config-size=BYTES, reconnect=SECONDS to wait\n"
+	"                     for another program after one has died (default: 30)\n"
 	"  --memory SIZE      guest RAM, e.g. 512M or 2G (default: 256M)\n"
 	"  --cpus N           virtual CPUs, 1 to 32 (default: 1)\n"
 	"  --append ARGS      add to the kernel's command line\n"
@@ -180,6 +187,16 @@ static int add_disk(struct parser *p, char *value)
 	return 0;
 }
 
+static int add_dev(struct parser *p, char *value)
+{
+	struct cvmm_run_options *o = p->options;
+
+	if (o->dev_count == CVMM_RUN_DEVS_MAX)
+		return cvmm_fail(p->err, -EINVAL, "at most %d devices of other programs",
+				 CVMM_RUN_DEVS_MAX);
+	return cvmm_run_dev_parse(value, &o->devs[o->dev_count++], p->err);
+}
+
 static int set_memory(struct parser *p, char *value)
 {
 	uint64_t bytes;
@@ -311,16 +328,16 @@ static const struct option {
 	bool has_value;
 	int (*store)(struct parser *p, char *value);
 } option_table[] = {
-	{ "--kernel", true, set_kernel },    { "--modules", true, set_modules },
-	{ "--module", true, add_module },    { "--initrd", true, set_initrd },
-	{ "--root", true, set_root },	     { "--disk", true, add_disk },
-	{ "--memory", true, set_memory },    { "--cpus", true, set_cpus },
-	{ "--append", true, set_append },    { "--protocol", true, set_protocol },
-	{ "--env", true, add_env },	     { "--workdir", true, set_workdir },
-	{ "--virtio", true, set_virtio },    { "--timeout", true, set_timeout },
-	{ "--timing", false, set_timing },   { "--quiet", false, set_quiet },
-	{ "--verbose", false, set_verbose }, { "--help", false, set_help },
-	{ "-h", false, set_help },
+	{ "--kernel", true, set_kernel },   { "--modules", true, set_modules },
+	{ "--module", true, add_module },   { "--initrd", true, set_initrd },
+	{ "--root", true, set_root },	    { "--disk", true, add_disk },
+	{ "--memory", true, set_memory },   { "--cpus", true, set_cpus },
+	{ "--append", true, set_append },   { "--protocol", true, set_protocol },
+	{ "--env", true, add_env },	    { "--workdir", true, set_workdir },
+	{ "--dev", true, add_dev },	    { "--virtio", true, set_virtio },
+	{ "--timeout", true, set_timeout }, { "--timing", false, set_timing },
+	{ "--quiet", false, set_quiet },    { "--verbose", false, set_verbose },
+	{ "--help", false, set_help },	    { "-h", false, set_help },
 };
 
 /* Whether @word is the option, alone or as NAME=VALUE; then *ret_value is the VALUE or NULL. */

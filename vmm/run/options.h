@@ -5,7 +5,10 @@
 
 #include <cvmm/base.h>
 
+#include "options_dev.h"
+
 #define CVMM_RUN_DISKS_MAX 16
+#define CVMM_RUN_DEVS_MAX 16
 #define CVMM_RUN_LIST_MAX 256
 #define CVMM_RUN_CPUS_MAX 32
 #define CVMM_RUN_MEMORY_MIN_BYTES (UINT64_C(32) << 20)
@@ -38,6 +41,8 @@ struct cvmm_run_options {
 	unsigned int cpus;
 	struct cvmm_run_disk disks[CVMM_RUN_DISKS_MAX];
 	unsigned int disk_count;
+	struct cvmm_run_dev devs[CVMM_RUN_DEVS_MAX];
+	unsigned int dev_count;
 	const char *append;
 	const char *env[CVMM_RUN_LIST_MAX + 1]; /* NULL-terminated, as all lists here */
 	unsigned int env_count;
@@ -56,7 +61,7 @@ struct cvmm_run_options {
 
 /**
  * cvmm_run_options_parse() - read `cvmm run`'s arguments
- * @argv: NULL-terminated words after "run"; entries of the form PATH,ro are cut in place
+ * @argv: NULL-terminated words after "run"; entries with commas are cut in place
  *
  * Return: 0, or -EINVAL with a message.
  */

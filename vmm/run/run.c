@@ -30,6 +30,7 @@
 #include <cvmm/blk.h>
 #include <cvmm/console.h>
 #include <cvmm/rng.h>
+#include <cvmm/vhost-user-proxy.h>
 #include <cvmm/vmm.h>
 
 #include "../guest/protocol.h"
@@ -48,6 +49,7 @@
 #define KERNEL_LOG_LINES_SHOWN 12
 #define CMDLINE_CAPACITY 4096
 #define STDERR_WAIT_MS 20
+#define DEV_CONNECT_MS 5000U /* for programs that are started together with us */
 #define STDERR_BYTES_MAX 256 /* a pipe or terminal that is ready has room for them */
 
 /* The end of what the guest's kernel said, for the case that it fails. */
@@ -68,6 +70,7 @@ struct run {
 	struct cvmm_rng *rng;
 	struct cvmm_blk *disks[CVMM_RUN_DISKS_MAX + 1];
 	unsigned int disk_count;
+	struct cvmm_vhost_user_proxy *devs[CVMM_RUN_DEVS_MAX];
 	struct cvmm_cpio initramfs;
 	struct cvmm_terminal terminal;
 	struct cvmm_timing timing;
@@ -544,6 +547,47 @@ static int add_disks(struct run *r, enum cvmm_root_kind *ret_root)
 	return ret;
 }
 
+/* ---- devices of other programs ----------------------------------------------------------------- */
+
+static int make_dev(struct run *r, const struct cvmm_run_dev *dev,
+		    struct cvmm_vhost_user_proxy **ret_proxy)
+{
+	const struct cvmm_vhost_user_proxy_config config = {
+		.device_id = dev->device_id,
+		.path = dev->socket,
+		.queue_count = dev->queues,
+		.queue_size = dev->queue_size,
+		.config_bytes = dev->has_config_size && !dev->config_size
+					? CVMM_VHOST_USER_PROXY_NO_CONFIG
+					: dev->config_size,
+		.connect_timeout_ms = DEV_CONNECT_MS,
+		.reconnect_timeout_ms = dev->reconnect_s * 1000,
+		.log = &r->log,
+	};
+	int ret = cvmm_vhost_user_proxy_create(&config, ret_proxy, &r->error);
+
+	if (ret)
+		cvmm_error_prefix(&r->error, "the device at %s", dev->socket);
+	return ret;
+}
+
+static int make_devs(struct run *r)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; !ret && i < r->options.dev_count; i++)
+		ret = make_dev(r, &r->options.devs[i], &r->devs[i]);
+	return ret;
+}
+
+static bool has_dev(const struct run *r, uint32_t device_id)
+{
+	for (unsigned int i = 0; i < r->options.dev_count; i++)
+		if (r->options.devs[i].device_id == device_id)
+			return true;
+	return false;
+}
+
 /* ---- the initramfs ------------------------------------------------------------------------------ */
 
 static int build_initramfs(struct run *r, enum cvmm_root_kind root_kind)
@@ -551,7 +595,7 @@ static int build_initramfs(struct run *r, enum cvmm_root_kind root_kind)
 	static const char path[] =
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 	const struct cvmm_run_options *o = &r->options;
-	const char *modules[CVMM_RUN_LIST_MAX + 8];
+	const char *modules[CVMM_RUN_LIST_MAX + CVMM_RUN_DEVS_MAX + 8];
 	const char *optional[] = { "virtio_rng", "crc32c_generic", "crc32c_intel", NULL };
 	const char *env[CVMM_RUN_LIST_MAX + 8];
 	struct cvmm_initramfs_config config = {
@@ -575,6 +619,9 @@ static int build_initramfs(struct run *r, enum cvmm_root_kind root_kind)
 	modules[n++] = "virtio_console";
 	if (r->disk_count)
 		modules[n++] = "virtio_blk";
+	for (unsigned int i = 0; i < o->dev_count; i++)
+		if (o->devs[i].module)
+			modules[n++] = o->devs[i].module;
 	if (r->root_type)
 		modules[n++] = r->root_type;
 	else
@@ -669,6 +716,14 @@ static int load_kernel(struct run *r)
 	return ret;
 }
 
+static int add_rng(struct run *r)
+{
+	const struct cvmm_rng_config rng = { .fd = CVMM_RNG_GETRANDOM, .log = &r->log };
+	int ret = cvmm_rng_create(&rng, &r->rng, &r->error);
+
+	return ret ? ret : cvmm_machine_add_device(r->machine, &cvmm_rng_ops, r->rng, &r->error);
+}
+
 static int make_machine(struct run *r)
 {
 	const struct cvmm_machine_config config = {
@@ -681,19 +736,20 @@ static int make_machine(struct run *r)
 		.log = &r->log,
 		.virtio_offer = r->options.virtio_offer,
 		.virtio_withhold = r->options.virtio_withhold,
+		.shared_memory = r->options.dev_count > 0,
 	};
-	const struct cvmm_rng_config rng = { .fd = CVMM_RNG_GETRANDOM, .log = &r->log };
 	int ret;
 
 	ret = cvmm_machine_create(&config, &r->machine, &r->error);
 	if (!ret)
 		ret = cvmm_machine_add_device(r->machine, &cvmm_console_ops, r->console, &r->error);
-	if (!ret)
-		ret = cvmm_rng_create(&rng, &r->rng, &r->error);
-	if (!ret)
-		ret = cvmm_machine_add_device(r->machine, &cvmm_rng_ops, r->rng, &r->error);
+	if (!ret && !has_dev(r, CVMM_VIRTIO_ID_ENTROPY))
+		ret = add_rng(r);
 	for (unsigned int i = 0; !ret && i < r->disk_count; i++)
 		ret = cvmm_machine_add_device(r->machine, &cvmm_blk_ops, r->disks[i], &r->error);
+	for (unsigned int i = 0; !ret && i < r->options.dev_count; i++)
+		ret = cvmm_machine_add_device(r->machine, cvmm_vhost_user_proxy_ops(r->devs[i]),
+					      r->devs[i], &r->error);
 	cvmm_timing_mark(&r->timing, CVMM_TIMING_SETUP);
 	return ret;
 }
@@ -762,6 +818,8 @@ static int run(struct run *r)
 	if (!ret)
 		ret = add_disks(r, &root_kind);
 	if (!ret)
+		ret = make_devs(r);
+	if (!ret)
 		ret = build_initramfs(r, root_kind);
 	if (!ret)
 		ret = make_loop(r);
@@ -780,6 +838,8 @@ static void tear_down(struct run *r)
 	cvmm_rng_destroy(r->rng);
 	for (unsigned int i = 0; i < r->disk_count; i++)
 		cvmm_blk_destroy(r->disks[i]);
+	for (unsigned int i = 0; i < r->options.dev_count; i++)
+		cvmm_vhost_user_proxy_destroy(r->devs[i]);
 	cvmm_session_destroy(r->session);
 	cvmm_source_remove(r->signal_source);
 	cvmm_source_remove(r->timeout);

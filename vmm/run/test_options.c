@@ -139,6 +139,33 @@ static void features_of_virtqueues_are_a_list(void **state)
 	assert_int_equal(parse(w, "--virtio= c"), -EINVAL);
 }
 
+static void devices_of_other_programs_have_settings(void **state)
+{
+	struct words *w = *state;
+
+	assert_int_equal(parse(w, "--dev rng,where=socket:/a=b "
+				  "--dev=blk,queues=4,queue-size=256,reconnect=0,where=socket:x,,y "
+				  "--dev vhost-user,where=socket:z,id=99,config-size=0 c"),
+			 0);
+	assert_int_equal(w->o.dev_count, 3);
+	assert_int_equal(w->o.devs[0].device_id, CVMM_VIRTIO_ID_ENTROPY);
+	assert_string_equal(w->o.devs[0].module, "virtio_rng");
+	assert_string_equal(w->o.devs[0].socket, "/a=b");
+	assert_int_equal(w->o.devs[0].queues, 0);
+	assert_int_equal(w->o.devs[0].queue_size, 0);
+	assert_false(w->o.devs[0].has_config_size);
+	assert_int_equal(w->o.devs[0].reconnect_s, 30);
+	assert_int_equal(w->o.devs[1].device_id, CVMM_VIRTIO_ID_BLOCK);
+	assert_string_equal(w->o.devs[1].socket, "x,y");
+	assert_int_equal(w->o.devs[1].queues, 4);
+	assert_int_equal(w->o.devs[1].queue_size, 256);
+	assert_int_equal(w->o.devs[1].reconnect_s, 0);
+	assert_int_equal(w->o.devs[2].device_id, 99);
+	assert_null(w->o.devs[2].module);
+	assert_true(w->o.devs[2].has_config_size);
+	assert_int_equal(w->o.devs[2].config_size, 0);
+}
+
 static void values_may_follow_an_equals_sign(void **state)
 {
 	struct words *w = *state;
@@ -215,6 +242,25 @@ static void mistakes_are_named(void **state)
 		{ "--timeout 0 c", "--timeout 0: give a time" },
 		{ "--timeout 5d c", "--timeout 5d: give a time" },
 		{ "--initrd a --root b c", "--initrd or --root, not both" },
+		{ "--dev rngs,where=socket:a c", "--dev rngs: 'rngs' is no kind" },
+		{ "--dev= c", "'' is no kind" },
+		{ "--dev rng c", "--dev rng: where is it" },
+		{ "--dev rng,where=a c", "give socket:PATH" },
+		{ "--dev rng,where=socket: c", "give socket:PATH" },
+		{ "--dev rng,where=socket:a, c", "'' is no setting" },
+		{ "--dev rng,where c", "'where' is no setting" },
+		{ "--dev rng,wher=socket:a c", "no setting" },
+		{ "--dev rng,id=4,where=socket:a c", "the kind of device says it" },
+		{ "--dev vhost-user,where=socket:a c", "Give id=N" },
+		{ "--dev vhost-user,id=0 c", "id=0: give" },
+		{ "--dev vhost-user,id=65536 c", "id=65536: give" },
+		{ "--dev vhost-user,id=4,id=5 c", "id=5" },
+		{ "--dev rng,queues=0 c", "from 1 to 64" },
+		{ "--dev rng,queues=65 c", "from 1 to 64" },
+		{ "--dev rng,queue-size=12 c", "a power of two" },
+		{ "--dev rng,queue-size=65536 c", "a power of two" },
+		{ "--dev rng,config-size=257 c", "up to 256" },
+		{ "--dev rng,reconnect=-1 c", "reconnect=-1: give" },
 	};
 
 	for (size_t i = 0; i < CVMM_ARRAY_SIZE(table); i++)
@@ -248,6 +294,11 @@ static void lists_have_an_end(void **state)
 		add(w, "--disk=d");
 	assert_int_equal(parse(w, "c"), -EINVAL);
 	assert_string_equal(w->err.message, "at most 16 disks");
+	clear(w);
+	for (int i = 0; i <= CVMM_RUN_DEVS_MAX; i++)
+		add(w, "--dev=rng,where=socket:a");
+	assert_int_equal(parse(w, "c"), -EINVAL);
+	assert_string_equal(w->err.message, "at most 16 devices of other programs");
 }
 
 static void sizes_have_units(void **state)
@@ -339,6 +390,7 @@ int main(void)
 		words_test(a_command_alone_gets_the_defaults),
 		words_test(every_option_is_stored),
 		words_test(features_of_virtqueues_are_a_list),
+		words_test(devices_of_other_programs_have_settings),
 		words_test(values_may_follow_an_equals_sign),
 		words_test(two_dashes_end_the_options),
 		words_test(only_a_last_ro_is_cut_off_paths),
