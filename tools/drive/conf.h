@@ -63,8 +63,8 @@ enum conf_needs {
 	CONF_NEEDS_ACK = 1 << 0, /* REPLY_ACK: without it nobody sees whether a request was done */
 	CONF_NEEDS_DEVICE = 1 << 1, /* a device whose requests are known */
 	CONF_NEEDS_RESULT = 1 << 2, /* one that writes to the buffers of its requests */
-	CONF_NEEDS_SPLIT = 1 << 3,  /* not used with packed rings */
-	CONF_DEADLY = 1 << 4, /* a back-end that dies is expected: no more than the test's class */
+	CONF_DEADLY =
+		1 << 3, /* a back-end that dies is expected, and is no more than the test's class */
 };
 
 /**
@@ -494,7 +494,6 @@ void conf_put_desc(struct conf *t, struct conf_queue *q, uint16_t i, uint64_t gp
 		   uint16_t flags, uint16_t next);
 void conf_put_avail(struct conf *t, struct conf_queue *q, uint16_t idx, uint16_t head);
 void conf_set_avail_idx(struct conf *t, struct conf_queue *q, uint16_t idx);
-uint16_t conf_used_idx(struct conf *t, struct conf_queue *q);
 /* The request as a chain of @table, with the flags of a split ring. */
 void conf_put_table(struct cvmm_virtq_desc *table, const struct conf_request *r);
 /* Wait until the used ring has come to @idx; fail if it does not. */

@@ -251,6 +251,14 @@ void conf_submit(struct conf *t, struct conf_queue *q, struct conf_request *r)
 	cvmm_virtq_driver_publish(&q->driver);
 }
 
+static uint16_t used_idx(struct conf *t, struct conf_queue *q)
+{
+	uint16_t *p = conf_ptr(t, q->config.device_area.addr + 2, sizeof(*p));
+	cvmm_le16 idx = { __atomic_load_n(p, __ATOMIC_ACQUIRE) };
+
+	return cvmm_le16_get(idx);
+}
+
 /* Some devices count what they read as written. That is one finding, and not one for each test. */
 static void forgive_length(struct conf *t, struct conf_queue *q)
 {
@@ -258,7 +266,7 @@ static void forgive_length(struct conf *t, struct conf_queue *q)
 
 	if (q->config.packed || t->device->has_result)
 		return;
-	idx = conf_used_idx(t, q);
+	idx = used_idx(t, q);
 	while (q->looked_at != idx && (uint16_t)(idx - q->looked_at) <= q->config.size) {
 		uint64_t at = 4 + 8 * (uint64_t)(q->looked_at++ % q->config.size);
 		uint8_t *elem = conf_ptr(t, q->config.device_area.addr + at, 8);
@@ -366,14 +374,6 @@ void conf_put_avail(struct conf *t, struct conf_queue *q, uint16_t idx, uint16_t
 	cvmm_put_le16(conf_ptr(t, at, 2), head);
 }
 
-uint16_t conf_used_idx(struct conf *t, struct conf_queue *q)
-{
-	uint16_t *p = conf_ptr(t, q->config.device_area.addr + 2, sizeof(*p));
-	cvmm_le16 idx = { __atomic_load_n(p, __ATOMIC_ACQUIRE) };
-
-	return cvmm_le16_get(idx);
-}
-
 void conf_put_packed(struct conf *t, struct conf_queue *q, uint16_t i, uint64_t gpa, uint32_t len,
 		     uint16_t flags, uint16_t id)
 {
@@ -410,7 +410,7 @@ void conf_put_table(struct cvmm_virtq_desc *table, const struct conf_request *r)
 
 void conf_wait_used(struct conf *t, struct conf_queue *q, uint16_t idx)
 {
-	for (unsigned int ms = 0; conf_used_idx(t, q) != idx; ms++) {
+	for (unsigned int ms = 0; used_idx(t, q) != idx; ms++) {
 		if (ms == t->options->timeout_ms)
 			conf_fail(t, "a request was not completed for %u ms",
 				  t->options->timeout_ms);

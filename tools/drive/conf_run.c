@@ -91,6 +91,8 @@ static void check_needs(struct conf *t)
 		conf_skip(t, "needs to know the device: --device");
 	if (t->test->device && strcmp(t->test->device, t->device->name) != 0)
 		conf_skip(t, "for devices of the kind %s", t->test->device);
+	if (needs & CONF_DEADLY && !t->options->spawn)
+		conf_skip(t, "may end the back-end, which cannot be started again: --spawn");
 	if (needs & CONF_NEEDS_RESULT && !t->device->has_result)
 		conf_skip(t, "requests of %s have nothing that the device writes", t->device->name);
 }
@@ -115,7 +117,7 @@ static void add_finding(struct conf *t, const char *text)
 	char before[CONF_TEXT_SIZE];
 
 	memcpy(before, result->text, sizeof(before));
-	if (result->outcome == CONF_FAILED)
+	if (result->outcome == CONF_FAILED && strcmp(before, text) != 0)
 		snprintf(result->text, sizeof(result->text), "%.500s; %.250s", text, before);
 	else
 		snprintf(result->text, sizeof(result->text), "%s", text);

@@ -22,6 +22,9 @@
 #define TIMEOUT_GOOD_MS 10000U
 #define TIMEOUT_BAD_MS 300U
 #define QUIET_MS 100U
+/* For what was missed at first, on a machine that is busy. */
+#define TIMEOUT_SLOW_MS 4000U
+#define QUIET_SLOW_MS 800U
 #define TESTS_MAX 400U
 
 static const char *program;
@@ -53,7 +56,8 @@ static void remember(void *ctx, const struct conf_result *result)
 
 /* Run the tests of @only against a back-end with defect number @defect, or with none for -1. */
 static struct run *run_suite(int defect, const char *kind, const char *only,
-			     unsigned int timeout_ms, struct conf_summary *ret_summary)
+			     unsigned int timeout_ms, unsigned int quiet_ms,
+			     struct conf_summary *ret_summary)
 {
 	static struct run run;
 	char socket[64], command[256];
@@ -65,7 +69,7 @@ static struct run *run_suite(int defect, const char *kind, const char *only,
 		.device_name = name,
 		.device = conf_device_find(name),
 		.timeout_ms = timeout_ms,
-		.quiet_ms = QUIET_MS,
+		.quiet_ms = quiet_ms,
 	};
 	struct cvmm_error err = { 0 };
 
@@ -86,7 +90,7 @@ static struct run *run_suite(int defect, const char *kind, const char *only,
 static void must_pass(const char *kind, const char *only)
 {
 	struct conf_summary summary;
-	struct run *run = run_suite(-1, kind, only, TIMEOUT_GOOD_MS, &summary);
+	struct run *run = run_suite(-1, kind, only, TIMEOUT_GOOD_MS, QUIET_MS, &summary);
 
 	for (unsigned int i = 0; i < run->count; i++)
 		if (run->tests[i].outcome == CONF_FAILED && run->tests[i].class == CONF_MUST)
@@ -145,20 +149,24 @@ static bool is_not_permitted(const struct run *run, unsigned int i)
 	return run->tests[i].outcome == CONF_SKIPPED && strstr(run->tests[i].text, "not permitted");
 }
 
-static unsigned int missed_by(unsigned int number)
+/* Return: how many tests of the defect's row did not find it. */
+static unsigned int missed_by(unsigned int number, unsigned int timeout_ms, unsigned int quiet_ms,
+			      bool tell)
 {
 	const struct defect *d = &defects[number];
 	struct conf_summary summary;
-	struct run *run = run_suite((int)number, d->device ? d->device : "blk", d->only,
-				    TIMEOUT_BAD_MS, &summary);
+	struct run *run = run_suite((int)number, d->device ? d->device : "blk", d->only, timeout_ms,
+				    quiet_ms, &summary);
 	unsigned int missed = 0;
 
 	assert_true(run->count > 0);
 	for (unsigned int i = 0; i < run->count; i++) {
 		if (was_found(run, i) || is_not_permitted(run, i))
 			continue;
-		print_error("defect %u is not found by %s: %s\n", number, run->tests[i].name,
-			    *run->tests[i].text ? run->tests[i].text : "it passes");
+		if (tell)
+			print_error("defect %u is not found by %s: %s\n", number,
+				    run->tests[i].name,
+				    *run->tests[i].text ? run->tests[i].text : "it passes");
 		missed++;
 	}
 	return missed;
@@ -172,7 +180,8 @@ static void every_defect_is_found(unsigned int part)
 	unsigned int missed = 0;
 
 	for (unsigned int i = part; i < defect_count; i += PARTS)
-		missed += missed_by(i);
+		if (missed_by(i, TIMEOUT_BAD_MS, QUIET_MS, false))
+			missed += missed_by(i, TIMEOUT_SLOW_MS, QUIET_SLOW_MS, true);
 	assert_int_equal(missed, 0);
 }
 
@@ -235,7 +244,7 @@ static void a_back_end_that_dies_fails_a_must_whatever_the_test(void **state)
 	(void)state;
 	while (i < defect_count && !(defects[i].flags & D_DIE_ON_KICK))
 		i++;
-	run = run_suite((int)i, "blk", "data/no-call", TIMEOUT_BAD_MS, &summary);
+	run = run_suite((int)i, "blk", "data/no-call", TIMEOUT_BAD_MS, QUIET_MS, &summary);
 	assert_int_equal(run->count, 1);
 	assert_int_equal(run->tests[0].class, CONF_MUST); /* the test itself is a SHOULD */
 	assert_non_null(strstr(run->tests[0].text, "signal 6"));
